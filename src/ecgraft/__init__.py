@@ -1,0 +1,30 @@
+"""ecgraft: one ECG encoder, pretrained once; every clinical task a small graft on it. For research; not a medical device."""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+# The Python API has the words of the command line. Each name is imported when it is first used.
+_API = {
+    "InputError": "record",
+    "LEADS": "record",
+    "Record": "record",
+    "UsageError": "record",
+    "WAVES": "record",
+    "Recipe": "signal.recipe",
+    "Store": "store",
+    "read": "formats",
+}
+__all__ = sorted(_API)
+
+
+def __getattr__(name: str):
+    if name not in _API:
+        raise AttributeError(f"module 'ecgraft' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ecgraft.{_API[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

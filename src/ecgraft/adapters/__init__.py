@@ -1,0 +1,1 @@
+"""One file per adapter: a small change inside a frozen encoder."""

@@ -1,0 +1,1 @@
+"""One file per public database: `records(folder) -> Iterator[Record]`."""

@@ -1,0 +1,1 @@
+"""One file per architecture: signal to a pyramid of features."""

@@ -1,0 +1,1 @@
+"""Numbers to numbers: classification, waves, calibration, bootstrap and paired tests."""

@@ -1,0 +1,1 @@
+"""An encoder and its grafts: save, load, predict."""

@@ -1,0 +1,1 @@
+"""Drawings of ECGs and results, and the HTML page that holds them."""

@@ -1,0 +1,1 @@
+"""Arrays to arrays (numpy, scipy): filter, resample, leads, quality, peaks, recipe."""

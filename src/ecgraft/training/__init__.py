@@ -1,0 +1,1 @@
+"""The only training loop, with its optimizer, checkpoints and log."""

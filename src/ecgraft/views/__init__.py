@@ -1,0 +1,1 @@
+"""Batches to batches on the device: augmentation and contrastive views."""
