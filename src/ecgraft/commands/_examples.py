@@ -1,0 +1,84 @@
+"""From a store and a task to examples: which records are known, in which part, with what targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..record import InputError
+from ..signal.recipe import Recipe
+from ..store import Store, splits
+from ..tasks import Task, targets
+from ..training import Examples
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The records of a store that a task can learn from or be scored on, by part."""
+
+    store: Store
+    task: Task
+    y: np.ndarray | None  # (N, K) over the whole store
+    known: np.ndarray  # (N,) bool: usable for the task
+    known_each: np.ndarray | None  # (N, K)
+    part: np.ndarray  # (N,) of PARTS
+
+    @classmethod
+    def open(cls, store: Store, task: Task, seed: int = 0) -> Corpus:
+        """Raises InputError if the store knows nothing of the task."""
+        y, known_each, known = _targets(store, task)
+        if not known.any():
+            raise InputError(
+                f"{store.path}: no record carries what task {task.name!r} needs "
+                f"({', '.join(task.labels) or task.value}); import it with --labels, or choose another task"
+            )
+        return cls(store, task, y, known, known_each, splits.split(store, seed=seed))
+
+    def rows(self, part: str) -> np.ndarray:
+        """Rows of the store that are in a part and usable."""
+        return np.flatnonzero(self.known & (self.part == part))
+
+    def examples(self, rows: np.ndarray, cache) -> Examples:
+        y, known = (None, None) if self.y is None else (self.y[rows], self.known_each[rows])
+        kind = self.task.kind
+        return Examples(cache, rows, y, known, waves=kind == "waves", beats=self.task if kind == "beats" else None)
+
+    def few(self, budget: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Training and validation rows. `budget` below 1 is a share of the labelled records, above it their number.
+
+        With the whole budget (1) the parts stand as they are; else the labelled few, which are all that may be seen,
+        are cut 4 : 1, by patient.
+        """
+        train, validation = self.rows("train"), self.rows("validation")
+        if budget == 1:
+            return train, validation
+        chosen = splits.few(self.store, np.union1d(train, validation), self._strata(), budget, seed)
+        held = splits.few(self.store, chosen, self._strata(), 0.2, seed + 1)
+        return np.setdiff1d(chosen, held), held
+
+    def _strata(self) -> np.ndarray | None:
+        return self.y if self.task.kind in ("multiclass", "multilabel") else None
+
+
+def window_recipe(recipe: Recipe, seconds: float | None) -> Recipe:
+    """The recipe with another window, which is all that a task may change in it."""
+    return Recipe.from_dict(recipe.to_dict() | {"seconds": seconds}) if seconds else recipe
+
+
+def _targets(store: Store, task: Task) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:
+    """y (N, K), known (N, K) and usable (N,) of a whole store."""
+    match task.kind:
+        case "waves":
+            return None, None, store.has("waves")
+        case "beats":
+            return None, None, store.has("beats")
+        case "regression":
+            y = np.asarray(store.number(task.value), np.float32)[:, None]
+            known = np.isfinite(y)
+            return np.nan_to_num(y), known, known[:, 0]
+        case _:
+            y, known = targets(task, store.codes, store.labels)
+            return y, known, known.any(1)

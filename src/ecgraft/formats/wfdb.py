@@ -1,0 +1,208 @@
+"""WFDB records (PhysioNet): a header (.hea) and signal files, in one or several segments.
+
+Format 16, which most databases use, is read with numpy: 8 times as fast as `wfdb.rdrecord` and equal to it. The other
+formats go through the wfdb library. Channels that are not ECG (pressure, respiration ...) are left out and named in
+`extra["skipped"]`; what was assumed is said in `extra["assumed"]`. A signal with more samples than the frame rate
+gives keeps them: the record has the rate of its fastest ECG, slower ones are held.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..record import LEADS, MILLIVOLT, InputError, Record, lead_name, to_millivolt
+from . import Given, check_size
+from ._header import Channel, Header, looks_like, parse
+
+TITLE = "WFDB"
+BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 32 / 3, "311": 32 / 3}
+FLAC = ("508", "516", "524")
+MISSING = -32768  # "no sample" in format 16
+GAIN = 200.0  # digital units per mV where the header does not say, as WFDB defines it
+NOT_ECG = re.compile(
+    r"(resp|pleth|ppg|[an]?i?bp|art|cvp|[pil]ap\b|icp|spo2|sao2|co2|hr\b|pulse|eeg|eog|emg|scg|pcg|temp)", re.IGNORECASE
+)
+
+
+def claims(path: Path, head: bytes) -> int:
+    if looks_like(head):
+        return 3
+    try:
+        base = _base(path)
+        return 3 if base != path and (path in parse(base).files() or not path.exists()) else 0
+    except InputError:
+        return 0
+
+
+def parts(path: Path) -> list[Path]:
+    """The files that the header at `path` names: signals, segments and the signals of segments."""
+    if path.suffix != ".hea":
+        return []
+    files = parse(path).files()
+    return files + [part for file in files if file.suffix == ".hea" and file.exists() for part in parts(file)]
+
+
+def read(path, given: Given = Given(), header: Header | None = None) -> Record:  # noqa: B008
+    """The record whose header, signal file or bare name is `path`; `header` where it is parsed already.
+
+    Raises InputError for a header or signal file that is missing, broken or cut short, and where no channel is an ECG.
+    """
+    header = header or parse(_base(Path(path)))
+    if header.segments:
+        kept, skipped, ratio, signal = _segments(header, given)
+    else:
+        kept, skipped = _choose(header.channels, header.path, given)
+        ratio = max(c.per_frame for c in kept)
+        signal = _signals(header, kept, ratio)  # (C, T)
+    extra = {"skipped": ", ".join(skipped), "assumed": "; ".join(_assumed(kept))}
+    extra["comments"] = "\n".join(header.comments)
+    return Record(
+        signal,
+        rate=header.rate * ratio,
+        leads=_unique([c.name for c in kept]),
+        id=header.path.stem,
+        extra={key: text for key, text in extra.items() if text},
+        **_person(header.comments),
+    )
+
+
+@dataclass(frozen=True)
+class _Kept(Channel):
+    """A channel that is an ECG: where it stands in its header, and its unit as a factor to mV."""
+
+    index: int
+    factor: float
+
+
+def _base(path: Path) -> Path:
+    """The header that belongs to a path: itself, or the one beside it."""
+    if path.suffix == ".hea":
+        return path
+    whole = path.with_name(path.name + ".hea")
+    return whole if whole.exists() or not path.suffix else path.with_suffix(".hea")
+
+
+def _choose(channels, path: Path, given: Given) -> tuple[list[_Kept], list[str]]:
+    """The ECG channels, and the names of the others. A known lead in an unknown unit is an error, not an other."""
+    kept, skipped = [], []
+    for index, channel in enumerate(channels):
+        known = lead_name(channel.name) in LEADS
+        voltage = channel.unit.lower() in MILLIVOLT
+        if known or (voltage and not NOT_ECG.match(channel.name)):
+            unit = channel.unit if voltage or given.unit is None else given.unit
+            factor = to_millivolt(unit, f"{path}, lead {channel.name}")
+            kept.append(_Kept(**vars(channel), index=index, factor=factor))
+        else:
+            skipped.append(f"{channel.name} ({channel.unit})")
+    if not kept:
+        raise InputError(f"{path}: no ECG among its {len(channels)} signals ({', '.join(skipped) or 'none'})")
+    return kept, skipped
+
+
+def _signals(header: Header, kept: list[_Kept], ratio: int) -> np.ndarray:
+    """(C, T * ratio) mV, NaN where there is no sample."""
+    length = _length(header)
+    check_size(len(kept) * length * ratio, header.path)
+    first = header.channels[0]
+    layout = {(c.file, c.format, c.per_frame, c.skew, c.offset) for c in header.channels}
+    if len(layout) == 1 and (first.format, first.per_frame, first.skew) == ("16", 1, 0):
+        return _format16(header, kept, length)
+    return _library(header, kept, length, ratio)
+
+
+def _format16(header: Header, kept: list[_Kept], length: int) -> np.ndarray:
+    """Equal to `wfdb.rdrecord` in float32: where gains are float32 numbers, dividing in float32 rounds alike."""
+    first, total = header.channels[0], len(header.channels)
+    raw = np.fromfile(header.path.parent / first.file, "<i2", length * total, offset=first.offset)
+    raw = raw.reshape(length, total).T  # (all channels, T)
+    if len(kept) < total:
+        raw = raw[[c.index for c in kept]]
+    gain = np.array([(c.gain or GAIN) / c.factor for c in kept])
+    kind = np.float32 if (gain == gain.astype(np.float32)).all() else np.float64
+    signal = raw.astype(kind, order="C")
+    signal -= np.array([c.baseline for c in kept], kind)[:, None]
+    signal /= gain.astype(kind)[:, None]
+    if raw.min() == MISSING:
+        signal[raw == MISSING] = np.nan
+    return signal
+
+
+def _library(header: Header, kept: list[_Kept], length: int, ratio: int) -> np.ndarray:
+    import wfdb
+
+    base = str(header.path.with_suffix(""))
+    record = wfdb.rdrecord(base, channels=[c.index for c in kept], smooth_frames=False)
+    signal = np.empty((len(kept), length * ratio), np.float32)
+    for row, channel, values in zip(signal, kept, record.e_p_signal):
+        if len(values) != length * channel.per_frame or ratio % channel.per_frame:
+            raise InputError(f"{header.path}: lead {channel.name} has {len(values)} samples, not a whole part of {ratio}")
+        row[:] = np.repeat(values * channel.factor, ratio // channel.per_frame)
+    return signal
+
+
+def _length(header: Header) -> int:
+    """Frames. Every signal file is there and long enough for them, or InputError."""
+    length = header.length
+    for file in dict.fromkeys(c.file for c in header.channels):
+        own = [c for c in header.channels if c.file == file]
+        path = header.path.parent / file
+        if not path.is_file():
+            raise InputError(f"{header.path}: its signal file {file} is missing")
+        if own[0].format not in BITS and own[0].format not in FLAC:
+            raise InputError(f"{header.path}: signal format {own[0].format} is not one of WFDB's")
+        if own[0].format in FLAC:
+            continue
+        frame = sum(c.per_frame for c in own) * BITS[own[0].format] / 8  # bytes
+        there = int((path.stat().st_size - own[0].offset) / frame)
+        length = there if length is None else length
+        if there < length:
+            raise InputError(f"{path}: cut short, {there} of {length} samples; get the file again")
+    if not length:
+        raise InputError(f"{header.path}: no samples")
+    return length
+
+
+def _segments(header: Header, given: Given):
+    """Several segments end to end -> ECG channels, names of others, samples per frame, (C, T) mV; NaN in gaps."""
+    folder = header.path.parent
+    parsed = [parse(folder / f"{name}.hea") if name != "~" else None for name, _ in header.segments]
+    layout = next((h for h in parsed if h), None)
+    if layout is None or any(h.segments for h in parsed if h):
+        raise InputError(f"{header.path}: its segments must be records of one segment")
+    kept, skipped = _choose(layout.channels, layout.path, given)
+    rows = {c.name: row for row, c in enumerate(kept)}
+    ratio = max(c.per_frame for h in parsed if h for c in h.channels if c.name in rows)
+    length = sum(frames for _, frames in header.segments)
+    check_size(len(kept) * length * ratio, header.path)
+    signal = np.full((len(kept), length * ratio), np.nan, np.float32)  # (C, T)
+    start = 0
+    for part, (_, frames) in zip(parsed, header.segments):
+        stop = start + frames * ratio
+        if part and frames and any(c.name in rows for c in part.channels):
+            own = [c for c in _choose(part.channels, part.path, given)[0] if c.name in rows]
+            signal[[rows[c.name] for c in own], start:stop] = _signals(part, own, ratio)[:, : stop - start]
+        start = stop
+    return kept, skipped, ratio, signal
+
+
+def _assumed(kept: list[_Kept]) -> list[str]:
+    plain = [c.name for c in kept if not c.gain]
+    return [f"no gain given, {GAIN:g} per mV taken: {', '.join(plain)}"] if plain else []
+
+
+def _unique(names: list[str]) -> tuple[str, ...]:
+    """Names of which none stands twice: a second ECG becomes ECG-2."""
+    bare = [lead_name(name) for name in names]
+    return tuple(f"{n}-{bare[:i].count(n) + 1}" if n in bare[:i] else n for i, n in enumerate(bare))
+
+
+def _person(comments: tuple[str, ...]) -> dict:
+    """Age and sex as headers write them: "#Age: 74", "# <age>: 51 <sex>: F"."""
+    text = "\n".join(comments)
+    age = re.search(r"\bage>?\s*:\s*(\d{1,3})\b", text, re.IGNORECASE)
+    sex = re.search(r"\bsex>?\s*:\s*([MF])", text, re.IGNORECASE)
+    return {"age": float(age[1]) if age else None, "sex": sex[1].upper() if sex else None}

@@ -1,0 +1,164 @@
+"""Classification: counts and what follows from them, Brier score, calibration error, and the tables of a report.
+
+Scores that need a threshold are functions of counts (..., K, 4) with the last axis TP, FP, FN, TN, or of a confusion
+matrix (..., K, K) with the reference in the rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..record import InputError
+from . import ranking
+from .ranking import auroc, average_precision, micro_auroc, micro_average_precision
+from .sums import cell_sums, macro, ratio
+
+__all__ = ["auroc", "average_precision", "macro", "micro_auroc", "micro_average_precision"]
+
+
+def counts(y, decision, known=None, weights=None) -> np.ndarray:
+    """TP, FP, FN, TN per class, (K, 4) or (R, K, 4), of yes/no decisions (N, K)."""
+    y, decision, known, weights = ranking.checked(y, np.asarray(decision, dtype=float), known, weights)
+    record, column = np.nonzero(known)
+    truth, said = y[known], decision[known] > 0
+    code = np.where(truth, np.where(said, 0, 2), np.where(said, 1, 3))
+    K = y.shape[1]
+    return cell_sums(4 * column + code, record, weights, 4 * K).reshape(*weights.shape[:-1], K, 4)
+
+
+def sensitivity(count) -> np.ndarray:
+    tp, _, fn, _ = np.moveaxis(count, -1, 0)
+    return ratio(tp, tp + fn)
+
+
+def specificity(count) -> np.ndarray:
+    _, fp, _, tn = np.moveaxis(count, -1, 0)
+    return ratio(tn, tn + fp)
+
+
+def precision(count) -> np.ndarray:
+    """Positive predictive value; NaN where nothing was called positive."""
+    tp, fp, _, _ = np.moveaxis(count, -1, 0)
+    return ratio(tp, tp + fp)
+
+
+def accuracy(count) -> np.ndarray:
+    tp, fp, fn, tn = np.moveaxis(count, -1, 0)
+    return ratio(tp + tn, tp + fp + fn + tn)
+
+
+def f_beta(count, beta: float = 1) -> np.ndarray:
+    """(1 + b^2) TP / ((1 + b^2) TP + b^2 FN + FP); NaN for a class without positives."""
+    tp, fp, fn, _ = np.moveaxis(count, -1, 0)
+    value = ratio((1 + beta**2) * tp, (1 + beta**2) * tp + beta**2 * fn + fp)
+    return np.where(tp + fn > 0, value, np.nan)
+
+
+def g_beta(count, beta: float = 2) -> np.ndarray:
+    """TP / (TP + FP + b FN), with F2 the score of the PhysioNet/CinC Challenge 2020 (phase I) and of the PTB-XL benchmark.
+
+    Both weigh a record by 1 / (its number of labels): pass these as `weights` to `counts`.
+    """
+    tp, fp, fn, _ = np.moveaxis(count, -1, 0)
+    return np.where(tp + fn > 0, ratio(tp, tp + fp + beta * fn), np.nan)
+
+
+def confusion(truth, said, classes: int, weights=None) -> np.ndarray:
+    """(K, K) or (R, K, K) from class indices (N,): rows the reference, columns the answer; truth -1 is left out."""
+    truth, said = np.asarray(truth), np.asarray(said)
+    if truth.shape != said.shape or (truth >= classes).any() or (said >= classes).any():
+        raise InputError(f"classes of {truth.shape} and {said.shape} records must be below {classes}")
+    weights = np.ones(len(truth)) if weights is None else np.asarray(weights)
+    (record,) = np.nonzero(truth >= 0)
+    cell = truth[record].astype(int) * classes + said[record]
+    return cell_sums(cell, record, weights, classes**2).reshape(*weights.shape[:-1], classes, classes)
+
+
+def one_against_rest(matrix) -> np.ndarray:
+    """The counts (..., K, 4) of a confusion matrix (..., K, K)."""
+    tp = np.diagonal(matrix, axis1=-2, axis2=-1)
+    fn, fp = matrix.sum(axis=-1) - tp, matrix.sum(axis=-2) - tp
+    return np.stack([tp, fp, fn, matrix.sum(axis=(-2, -1))[..., None] - tp - fp - fn], axis=-1)
+
+
+def cinc2017(matrix, labels) -> np.ndarray:
+    """Score of the PhysioNet/CinC Challenge 2017: mean F1 of N, A and O, from the matrix over all classes, noise included.
+
+    F1 of a class = 2 x hits / (reference total + answer total). Clifford et al. 2017, doi:10.22489/CinC.2017.065-469.
+    """
+    missing = [name for name in "NAO" if name not in labels]
+    if missing:
+        raise InputError(f"the CinC 2017 score needs the classes N, A and O; {missing[0]} is not among {list(labels)}")
+    matrix = np.asarray(matrix, dtype=float)
+    total = matrix.sum(axis=-1) + matrix.sum(axis=-2)
+    f1 = ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), total)
+    return f1[..., [list(labels).index(name) for name in "NAO"]].mean(axis=-1)
+
+
+def brier(y, score, known=None, weights=None) -> np.ndarray:
+    """Mean squared difference of probability and label per class. Summed over classes: Brier's own multi-class score."""
+    y, score, known, weights = ranking.checked(y, score, known, weights)
+    record, column = np.nonzero(known)
+    squared = (score[known].astype(float) - y[known]) ** 2
+    K = y.shape[1]
+    total = cell_sums(column, record, weights, K, squared)
+    return ratio(total, cell_sums(column, record, weights, K))
+
+
+def calibration(y, score, known=None, weights=None, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weight, mean probability and share of positives in equal bins of probability, each (..., K, bins)."""
+    y, score, known, weights = ranking.checked(y, score, known, weights)
+    record, column = np.nonzero(known)
+    K = y.shape[1]
+    cell = column * bins + np.clip((score[known] * bins).astype(int), 0, bins - 1)
+    shape = (*weights.shape[:-1], K, bins)
+    weight = cell_sums(cell, record, weights, K * bins).reshape(shape)
+    mean = cell_sums(cell, record, weights, K * bins, score[known]).reshape(shape)
+    share = cell_sums(cell, record, weights, K * bins, y[known]).reshape(shape)
+    return weight, ratio(mean, weight), ratio(share, weight)
+
+
+def ece(y, score, known=None, weights=None, bins: int = 15) -> np.ndarray:
+    """Expected calibration error per class: weighted mean over bins of |mean probability - share of positives|."""
+    weight, mean, share = calibration(y, score, known, weights, bins)
+    gap = np.where(weight > 0, np.abs(mean - share), 0)
+    return ratio((weight * gap).sum(axis=-1), weight.sum(axis=-1))
+
+
+def multilabel(y, score, threshold, known=None, weights=None) -> dict[str, np.ndarray]:
+    """Every score of a multi-label task: per class (..., K), and `macro` and `micro` ones (...)."""
+    count = counts(y, np.asarray(score) >= threshold, known, weights)
+    scores = {
+        "auroc": auroc(y, score, known, weights),
+        "ap": average_precision(y, score, known, weights),
+        **_of_counts(count),
+        "brier": brier(y, score, known, weights),
+        "ece": ece(y, score, known, weights),
+        "micro auroc": micro_auroc(y, score, known, weights),
+        "micro ap": micro_average_precision(y, score, known, weights),
+        "micro f1": f_beta(count.sum(axis=-2)),
+    }
+    return scores | {f"macro {name}": macro(scores[name])[0] for name in ("auroc", "ap", "f1")}
+
+
+def multiclass(truth, probability, weights=None) -> dict[str, np.ndarray]:
+    """Every score of a multi-class task: truth (N,) with -1 unknown, probability (N, K); the answer is the arg-max."""
+    truth, probability = np.asarray(truth), np.asarray(probability)
+    N, K = probability.shape
+    y = np.where(truth[:, None] < 0, -1, truth[:, None] == np.arange(K))
+    matrix = confusion(truth, probability.argmax(axis=1), K, weights)
+    scores = {
+        "auroc": auroc(y, probability, weights=weights),
+        "ap": average_precision(y, probability, weights=weights),
+        **_of_counts(one_against_rest(matrix)),
+        "brier": brier(y, probability, weights=weights),
+        "ece": ece(y, probability, weights=weights),
+        "accuracy": ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1))),
+        "confusion": matrix,
+    }
+    return scores | {f"macro {name}": macro(scores[name])[0] for name in ("auroc", "ap", "f1")}
+
+
+def _of_counts(count) -> dict[str, np.ndarray]:
+    named = {"f1": f_beta, "sensitivity": sensitivity, "specificity": specificity, "precision": precision}
+    return {name: function(count) for name, function in named.items()}

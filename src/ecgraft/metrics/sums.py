@@ -1,0 +1,31 @@
+"""Weighted sums over cells (a bin, a class, a stretch between two scores): what every metric here is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+
+def cell_sums(cell, record, weights, cells: int, value=None) -> np.ndarray:
+    """Sum of `value` (default 1) times the weight of its record, per cell.
+
+    cell (M,) and record (M,) are indices, weights (N,) or (R, N); returns (cells,) or (R, cells).
+    A sparse product: the weights are read once and never sorted or copied, which is what makes the bootstrap fast.
+    """
+    value = np.ones(len(cell)) if value is None else np.asarray(value)
+    shape = (cells, weights.shape[-1])
+    table = csr_array((value.astype(weights.dtype, copy=False), (cell, record)), shape=shape)
+    return (table @ weights.T).T
+
+
+def ratio(above, below) -> np.ndarray:
+    """above / below, NaN where nothing is below."""
+    above, below = np.broadcast_arrays(np.asarray(above, dtype=float), np.asarray(below, dtype=float))
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def macro(values) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the classes (last axis) that are defined, and how many these are."""
+    defined = np.isfinite(values)
+    counted = defined.sum(axis=-1)
+    return ratio(np.where(defined, values, 0).sum(axis=-1), counted), counted

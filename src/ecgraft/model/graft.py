@@ -1,0 +1,73 @@
+"""A graft: what one task adds to an encoder, as one file that says what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..nn import files
+from ..record import InputError
+from ..signal.recipe import Recipe
+from ..tasks import Task
+
+FORMAT = 1  # version of the file; older ones stay readable
+
+
+@dataclass
+class Graft:
+    """`tensors` override the encoder's ("encoder.NAME") or belong to the head ("head.NAME").
+
+    head         what the head is built from: {"name": "pooled" or "dense", ...}
+    encoder      fingerprint of the encoder that it stands on
+    thresholds   label -> probability from which on the answer is yes (score >= threshold)
+    calibration  {"temperature": t} for classes, {"mean": m, "sd": s} of the values for regression
+    metrics      name -> {"value", "low", "high"}, with "of" saying on what it was measured
+    card         how it was trained: command, seed, data, versions
+    """
+
+    name: str
+    task: Task
+    recipe: Recipe
+    adapter: str
+    head: dict
+    encoder: str
+    tensors: dict[str, torch.Tensor]
+    thresholds: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
+    metrics: dict = field(default_factory=dict)
+    card: dict = field(default_factory=dict)
+
+    def part(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The tensors of "encoder" or "head", without that prefix."""
+        return {name.removeprefix(prefix + "."): t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
+
+    @property
+    def own_trunk(self) -> bool:
+        """Whether it changes the encoder, so that it cannot share a pass with other grafts."""
+        return any(name.startswith("encoder.") for name in self.tensors)
+
+    def save(self, path: Path) -> None:
+        fields = ("name", "adapter", "head", "encoder", "thresholds", "calibration", "metrics", "card")
+        header = {key: getattr(self, key) for key in fields}
+        header |= {"kind": "graft", "format_version": FORMAT}
+        header |= {"task": dataclasses.asdict(self.task), "recipe": self.recipe.to_dict()}
+        files.save(path, self.tensors, header)
+
+    @classmethod
+    def load(cls, path: Path) -> Graft:
+        tensors, header = files.load(path, "graft")
+        check_header(path, header, "graft", FORMAT)
+        task, recipe = Task(**header.pop("task")), Recipe.from_dict(header.pop("recipe"))
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls(tensors=tensors, task=task, recipe=recipe, **{k: v for k, v in header.items() if k in known})
+
+
+def check_header(path: Path, header: dict, kind: str, newest: int) -> None:
+    """Raises InputError if a file is of another kind or of a newer format than this version reads."""
+    if header.get("kind") != kind:
+        raise InputError(f"{path}: this is a file of kind {header.get('kind')!r}, not {kind!r}")
+    if header.get("format_version", 0) > newest:
+        raise InputError(f"{path}: written by a newer ecgraft (format {header['format_version']}); upgrade ecgraft")

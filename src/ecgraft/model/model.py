@@ -1,0 +1,133 @@
+"""A model: one encoder, which never changes, and the grafts that stand on it. On disk a folder.
+
+    encoder.safetensors      weights, architecture, recipe, how it was pretrained
+    grafts/NAME.safetensors  one per task
+    model.json               what is in the folder, for people and for `ecgraft info`
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+from importlib import resources
+from pathlib import Path
+
+from torch import nn
+
+from .. import encoders
+from ..nn import files, heads
+from ..nn.network import Network
+from ..plugs import nearest
+from ..record import InputError, UsageError
+from ..signal.recipe import Recipe
+from .graft import Graft, check_header
+
+FORMAT = 1
+DEFAULT = "default"  # the name of the encoder that comes with ecgraft
+
+
+class Model:
+    """`encoder` is a built encoder plug; `card` says how it was pretrained."""
+
+    def __init__(self, encoder: nn.Module, recipe: Recipe, card: dict | None = None):
+        self.encoder, self.recipe, self.card = encoder.eval(), recipe, card or {}
+        self.grafts: dict[str, Graft] = {}
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a weight, the architecture or the recipe of the encoder does."""
+        if self._fingerprint is None:
+            self._fingerprint = files.fingerprint(self.encoder.state_dict(), self._description())
+        return self._fingerprint
+
+    def _description(self) -> dict:
+        config = dataclasses.asdict(self.encoder.config)
+        recipe = {key: value for key, value in self.recipe.to_dict().items() if key != "seconds"}
+        return json.loads(json.dumps({"name": self.encoder.name, "config": config, "recipe": recipe}))
+
+    def add(self, graft: Graft) -> None:
+        """Puts a graft on; one of the same name is replaced. Raises InputError if it stands on another encoder."""
+        if graft.encoder != self.fingerprint:
+            raise InputError(
+                f"graft {graft.name!r} stands on encoder {graft.encoder}, this model's is {self.fingerprint}: "
+                "adapt the task again on this encoder, or load the model that the graft was made for"
+            )
+        self.grafts[graft.name] = graft
+
+    def graft(self, name: str) -> Graft:
+        if name not in self.grafts:
+            raise UsageError(f"this model has no graft {name!r}; {nearest(name, self.grafts)}")
+        return self.grafts[name]
+
+    def network(self, name: str) -> Network:
+        """Encoder and head of one graft, in eval mode. The model's own encoder is not touched by what is done to it."""
+        graft = self.graft(name)
+        encoder = copy.deepcopy(self.encoder)
+        encoder.load_state_dict(graft.part("encoder"), strict=False)
+        head = heads.build(graft.head, encoder, graft.task)
+        head.load_state_dict(graft.part("head"))
+        return Network(encoder, {name: head}, graft.recipe).eval()
+
+    def predict(self, record, tasks: list[str] | None = None) -> dict:
+        """Task -> `Prediction` for one record; all grafts unless `tasks` names some."""
+        from .predict import predict
+
+        return {name: predict(self, name, record) for name in tasks or self.grafts}
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder; each file is replaced whole, the encoder only if it is not there yet."""
+        path = folder / "encoder.safetensors"
+        if not path.exists():
+            header = {"kind": "encoder", "format_version": FORMAT, **self._description()}
+            header |= {"recipe": self.recipe.to_dict(), "card": self.card, "fingerprint": self.fingerprint}
+            files.save(path, self.encoder.state_dict(), header)
+        elif _load_encoder(path).fingerprint != self.fingerprint:
+            raise InputError(f"{folder}: holds another encoder; choose a new folder with --to")
+        for graft in self.grafts.values():
+            graft.save(folder / "grafts" / f"{graft.name}.safetensors")
+        listing = {"kind": "model", "format_version": FORMAT, "encoder": self.fingerprint}
+        listing["grafts"] = {g.name: {"task": g.task.kind, "adapter": g.adapter} for g in self.grafts.values()}
+        beside = folder / "model.json.part"
+        beside.write_text(json.dumps(listing, indent=2))
+        os.replace(beside, folder / "model.json")
+
+    @classmethod
+    def load(cls, path: str | Path = DEFAULT) -> Model:
+        """A model folder, an encoder file, or "default": the encoder that comes with ecgraft."""
+        if str(path) == DEFAULT and not Path(path).exists():
+            with resources.as_file(resources.files("ecgraft.model") / "default.safetensors") as file:
+                return _load_encoder(file)
+        path = Path(path)
+        if path.is_file():
+            return _load_encoder(path)
+        if not (path / "encoder.safetensors").is_file():
+            raise InputError(f"{path}: no model there (a folder with encoder.safetensors and grafts)")
+        model = _load_encoder(path / "encoder.safetensors")
+        for file in sorted((path / "grafts").glob("*.safetensors")):
+            model.add(Graft.load(file))
+        return model
+
+    @classmethod
+    def fresh(cls, encoder: str, config: dict | None = None, recipe: Recipe | None = None, seed: int = 0) -> Model:
+        """A model with an untrained encoder: the start of training from scratch."""
+        import torch
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            built = encoders.build(encoder, config or {})
+        recipe = recipe or Recipe(leads=built.leads, rate=built.rate)
+        return cls(built, recipe, {"pretraining": "none", "seed": seed})
+
+
+def _load_encoder(path: Path) -> Model:
+    tensors, header = files.load(path, "encoder")
+    check_header(path, header, "encoder", FORMAT)
+    encoder = encoders.build(header["name"], header["config"])
+    encoder.load_state_dict(tensors)
+    model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}))
+    if model.fingerprint != header["fingerprint"]:
+        raise InputError(f"{path}: damaged: its fingerprint is {model.fingerprint}, not {header['fingerprint']}")
+    return model

@@ -1,0 +1,134 @@
+"""From one record, or a store's records, to answers: probabilities, decisions, waves, beats, values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..metrics.calibrate import probabilities
+from ..objectives.supervised import read_at
+from ..record import BEAT, WAVE, InputError, Record
+from ..signal import peaks as r_peaks
+from ..signal import waves as wave_rows
+from ..signal.quality import assess
+from ..training.batches import Examples
+from . import infer
+from .graft import Graft
+
+
+@dataclass
+class Prediction:
+    """What a graft says of a record. Times are samples of the record at its own `rate`.
+
+    probability  label -> probability, calibrated on validation data; answer: the labels that are said to hold
+    value        the number, in the task's unit, for regression
+    waves, beats rows of record.WAVE and record.BEAT
+    notes        what was assumed about the record, and what is wrong with its signal
+    """
+
+    record: str
+    graft: str
+    kind: str
+    rate: float
+    probability: dict[str, float] = field(default_factory=dict)
+    answer: list[str] = field(default_factory=list)
+    value: float | None = None
+    waves: np.ndarray | None = None
+    beats: np.ndarray | None = None
+    leads: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        """For JSON: waves and beats as lists of rows, in seconds."""
+        out = {"record": self.record, "graft": self.graft, "kind": self.kind, "notes": self.notes}
+        if self.probability:
+            out |= {"probability": {k: round(v, 6) for k, v in self.probability.items()}, "answer": self.answer}
+        if self.value is not None:
+            out["value"] = round(self.value, 4)
+        if self.waves is not None:
+            out["waves"] = wave_rows.to_seconds(self.waves, self.rate, self.leads)
+        if self.beats is not None:
+            rows = zip(self.beats["sample"] / self.rate, self.beats["symbol"].astype(str))
+            out["beats"] = [{"time": round(float(t), 4), "class": symbol} for t, symbol in rows]
+        return out
+
+
+def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction:
+    """What graft `name` of the model says of a record. Raises InputError if none of its leads can be used."""
+    graft = model.graft(name)
+    memory = infer.Memory([record], graft.recipe)
+    examples = Examples(memory, np.arange(1))
+    samples = round(graft.recipe.seconds * graft.recipe.rate)
+    _, output = next(infer.run(model.network(name), examples, samples, device=device))
+    notes = [*memory.prepared[0].notes, *assess(record)]
+    said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
+    READ[graft.task.kind](said, graft, record, memory, output)
+    return said
+
+
+def _read_classes(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
+    labels = graft.task.labels
+    p = probabilities(logits[None], graft.task.kind, graft.calibration.get("temperature", 1.0))[0]
+    said.probability = {label: float(v) for label, v in zip(labels, p)}
+    said.answer = decide(p[None], graft)[0]
+
+
+def _read_value(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
+    said.value = float(logits[0] * graft.calibration["sd"] + graft.calibration["mean"])
+
+
+def _read_waves(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
+    slots = memory.prepared[0].slots
+    rows = wave_rows.decode(probability[slots], graft.recipe.rate, signal=memory.prepared[0].signal)
+    names = [graft.recipe.leads[slot] for slot in slots]
+    said.leads = tuple(names)
+    said.waves = rescale(rows, record.rate / graft.recipe.rate)
+
+
+def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
+    prepared = memory.prepared[0]
+    at = r_peaks.detect(prepared.signal, graft.recipe.rate)
+    present = np.zeros((1, probability.shape[0]), bool)
+    present[0, prepared.slots] = True
+    logits = torch.from_numpy(probability[None]).log()
+    best = read_at(logits, torch.from_numpy(present), torch.from_numpy(at[None])).argmax(-1)[0].numpy()
+    said.beats = np.zeros(len(at), BEAT)
+    said.beats["sample"] = np.round(at * record.rate / graft.recipe.rate)
+    said.beats["symbol"] = np.array(graft.task.labels, "S1")[best] if len(at) else b""
+
+
+READ = {
+    "multilabel": _read_classes,
+    "multiclass": _read_classes,
+    "regression": _read_value,
+    "waves": _read_waves,
+    "beats": _read_beats,
+}
+
+
+def decide(probability: np.ndarray, graft: Graft) -> list[list[str]]:
+    """The labels that hold, per record: the likeliest one, or those at or above their thresholds. (N, K) -> N lists."""
+    labels = graft.task.labels
+    if graft.task.kind == "multiclass":
+        return [[labels[k]] for k in probability.argmax(1)]
+    thresholds = np.array([graft.thresholds.get(label, 0.5) for label in labels])
+    return [[labels[k] for k in np.flatnonzero(row >= thresholds)] for row in probability]
+
+
+def rescale(rows: np.ndarray, factor: float) -> np.ndarray:
+    """WAVE rows at another sampling rate; -1 stays -1."""
+    out = np.array(rows, WAVE)
+    for name in ("onset", "peak", "offset"):
+        out[name] = np.where(rows[name] < 0, -1, np.round(rows[name] * factor))
+    return out
+
+
+def require_known(graft: Graft, known: np.ndarray, store_path) -> None:
+    """Raises InputError if no record of a store has a label of the graft's task."""
+    if not known.any():
+        raise InputError(
+            f"{store_path}: no record carries a label of task {graft.task.name!r} ({', '.join(graft.task.labels)}); "
+            "import it with --labels, or choose another task"
+        )

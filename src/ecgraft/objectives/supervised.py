@@ -1,0 +1,105 @@
+"""Learning from labels: the sum of the losses of one or more tasks, each over what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from ..nn.network import Network
+from ..tasks import Task
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """smoothing: share of a class target that is spread evenly; weights: factor of a task's loss, by name (default 1)."""
+
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    weights: dict[str, float] = Field(default_factory=dict)
+
+
+class Supervised(nn.Module):
+    """`views(batch, generator) -> (batch, time map)` is applied in training only, drawn from the batch's seed and step."""
+
+    def __init__(self, network: Network, tasks: dict[str, Task], config: Config, views: Callable | None = None):
+        super().__init__()
+        self.network, self.tasks, self.config, self.views = network, tasks, config, views
+
+    def forward(self, batch: dict) -> dict[str, torch.Tensor]:
+        if self.training and self.views is not None:
+            batch, _ = self.views(batch, _generator(batch))
+        logits = self.network(batch)
+        losses = {name: self._loss(task, logits[name], batch) for name, task in self.tasks.items()}
+        total = sum(self.config.weights.get(name, 1.0) * loss for name, loss in losses.items())
+        return {"loss": total, **losses}
+
+    def _loss(self, task: Task, logits: torch.Tensor, batch: dict) -> torch.Tensor:
+        return LOSSES[task.kind](logits, batch, self.config.smoothing)
+
+
+def multilabel(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
+    """Mean binary cross-entropy over the known labels. logits (B, K)."""
+    y = batch["y"] * (1 - smoothing) + smoothing / 2
+    return _mean(F.binary_cross_entropy_with_logits(logits, y, reduction="none"), batch["known"])
+
+
+def multiclass(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
+    """Mean cross-entropy over the records whose class is known. logits (B, K)."""
+    loss = F.cross_entropy(logits, batch["y"].argmax(1), reduction="none", label_smoothing=smoothing)
+    return _mean(loss, batch["known"].all(1))
+
+
+def regression(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
+    """Mean Huber loss over the known values, which are in units of their spread. logits (B, K)."""
+    return _mean(F.smooth_l1_loss(logits, batch["y"], reduction="none"), batch["known"])
+
+
+def waves(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
+    """Mean cross-entropy over the samples that are annotated. logits (B, C, K, T)."""
+    log = F.log_softmax(logits, dim=2)
+    picked = log.gather(2, batch["waves"].long().unsqueeze(2)).squeeze(2)  # (B, C, T)
+    loss = -(1 - smoothing) * picked - (smoothing * log.mean(2) if smoothing else 0)
+    return _mean(loss, batch["scored"])
+
+
+def beats(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
+    """Mean cross-entropy over the beats of known class, read at their R peaks. logits (B, C, K, T)."""
+    at_peaks = read_at(logits, batch["present"], batch["peaks"])  # (B, P, K)
+    known = (batch["peaks"] >= 0) & (batch["beats"] >= 0)
+    target = batch["beats"].long().clamp(min=0)
+    loss = F.cross_entropy(at_peaks.transpose(1, 2), target, reduction="none", label_smoothing=smoothing)
+    return _mean(loss, known)
+
+
+LOSSES = {
+    "multilabel": multilabel,
+    "multiclass": multiclass,
+    "regression": regression,
+    "waves": waves,
+    "beats": beats,
+}
+
+
+def read_at(logits: torch.Tensor, present: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
+    """Logits (B, C, K, T), averaged over the present leads, at the samples `peaks` (B, P) -> (B, P, K)."""
+    B, C, K, T = logits.shape
+    weight = present / present.sum(1, keepdim=True).clamp(min=1)  # (B, C)
+    mean = torch.einsum("bckt,bc->bkt", logits, weight.to(logits.dtype))
+    at = peaks.long().clamp(0, T - 1).unsqueeze(1).expand(-1, K, -1)  # (B, K, P)
+    return mean.gather(2, at).transpose(1, 2)
+
+
+def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """The mean of the entries that are known; 0 (with a gradient of 0) where none is."""
+    known = known.to(loss.dtype)
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def _generator(batch: dict) -> torch.Generator:
+    """The views' random numbers: a function of the run's seed and the batch's number."""
+    generator = torch.Generator(batch["x"].device)
+    return generator.manual_seed(int(batch.get("seed", 0)) * 1_000_003 + int(batch.get("step", 0)))

@@ -1,0 +1,99 @@
+"""Batches from a prepared store. Batch number k of a seed is always the same, so that a run can be resumed exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Records of a prepared cache and what is known about them.
+
+    y      (n, K) targets: 0/1 for classes, numbers for regression; None where the task is per sample
+    known  (n, K) whether a target is known
+    waves, beats   whether batches carry wave classes per sample, R peaks with AAMI classes
+    """
+
+    cache: object  # store.PreparedCache
+    index: np.ndarray  # (n,) rows of the store
+    y: np.ndarray | None = None
+    known: np.ndarray | None = None
+    waves: bool = False
+    beats: bool = False
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def take(self, which: np.ndarray) -> Examples:
+        """Some of the examples."""
+        y, known = (None, None) if self.y is None else (self.y[which], self.known[which])
+        return Examples(self.cache, self.index[which], y, known, self.waves, self.beats)
+
+    def batch(self, which: np.ndarray, start: np.ndarray, samples: int, device="cpu") -> dict:
+        """The batch of examples `which` (B,), each from sample `start` (B,) on."""
+        index = self.index[which]
+        arrays = self.cache.batch(index, start, samples)
+        if self.y is not None:
+            arrays |= {"y": self.y[which].astype(np.float32), "known": self.known[which]}
+        if self.waves:
+            arrays["waves"], arrays["scored"] = self.cache.waves(index, start, samples)
+        if self.beats:
+            arrays["peaks"], arrays["beats"] = self.cache.beats(index, start, samples)
+        return as_batch(arrays | {"index": index}, device)
+
+
+def as_batch(arrays: dict[str, np.ndarray], device="cpu") -> dict:
+    """Tensors on the device; the signal from 16-bit microvolt to float millivolt."""
+    batch = {name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()}
+    if batch["x"].dtype == torch.int16:
+        batch["x"] = batch["x"].float().mul_(1e-3)
+    return batch
+
+
+class Sampler:
+    """Random windows of random examples: `sampler(number) -> batch`.
+
+    Every example comes once an epoch; with `balance` b > 0 they are drawn instead with weights (1 / size of their
+    rarest class) ** b. Records longer than the window are read from a random place.
+    """
+
+    def __init__(self, examples: Examples, batch: int, samples: int, *, seed=0, balance=0.0, device="cpu"):
+        self.examples, self.samples, self.seed, self.device = examples, samples, seed, device
+        self.size = min(batch, len(examples)) if balance == 0 else batch
+        self.weights = _weights(examples, balance) if balance else None
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def __call__(self, number: int) -> dict:
+        random = np.random.default_rng([self.seed, number, 1])
+        n = len(self.examples)
+        if self.weights is None:
+            which = self._in_turn(number)
+        else:
+            which = random.choice(n, self.size, p=self.weights)
+        length = np.asarray(self.examples.cache.length)[self.examples.index[which]]
+        start = (random.random(self.size) * (np.maximum(length - self.samples, 0) + 1)).astype(np.int64)
+        batch = self.examples.batch(which, start, self.samples, self.device)
+        return batch | {"step": number, "seed": self.seed}
+
+    def _in_turn(self, number: int) -> np.ndarray:
+        """Positions number * size onwards of the epochs' shuffles laid end to end."""
+        n = len(self.examples)
+        positions = number * self.size + np.arange(self.size)
+        return np.array([self._shuffle(p // n)[p % n] for p in positions])
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.examples)))
+        return self._epoch[1]
+
+
+def _weights(examples: Examples, balance: float) -> np.ndarray:
+    """(n,) chances of the examples, for class targets."""
+    positive = (examples.y > 0) & examples.known  # (n, K)
+    size = np.where(positive, positive.sum(0, keepdims=True), np.inf).min(1)  # of each record's rarest class
+    size[~np.isfinite(size)] = max(1, int((~positive.any(1)).sum()))  # records of no class are a class
+    weights = (1.0 / size) ** balance
+    return weights / weights.sum()
