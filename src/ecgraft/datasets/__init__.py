@@ -7,10 +7,10 @@ in any process and raises InputError where the record's files are missing or bro
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from .. import plugs
@@ -82,5 +82,6 @@ def check_folder(folder) -> Path:
     return folder
 
 
+@cache
 def _module(name: str):
     return plugs.find("datasets", name)

@@ -8,7 +8,9 @@ A format has `TITLE`, `claims(path, head) -> int` (how sure it is: 0 not mine, 1
 from __future__ import annotations
 
 import importlib
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .. import plugs
@@ -117,22 +119,19 @@ def check_size(count: int, where) -> None:
         raise InputError(f"{where}: {count} values in one record; at most {LARGEST} are read. Split the recording")
 
 
-class reading:
+@contextmanager
+def reading(path, title: str):
     """`with reading(path, title)`: whatever a parser raises on bad bytes becomes an InputError that names the file."""
-
-    def __init__(self, path, title: str):
-        self.path, self.title = path, title
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if isinstance(error, InputError) or not isinstance(error, Exception):
-            return False
-        what = f"{kind.__name__}: {error}" if str(error) else kind.__name__
-        raise InputError(f"{self.path}: cannot be read as {self.title} ({what}); is it complete?") from error
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(f"{path}: cannot be read as {title} ({what}); is it complete?") from error
 
 
+@cache
 def _modules() -> dict:
     return {name: importlib.import_module(f"ecgraft.formats.{name}") for name in plugs.names("formats")}
 

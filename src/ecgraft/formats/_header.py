@@ -48,6 +48,16 @@ class Header:
         names = [c.file for c in self.channels] + [f"{name}.hea" for name, _ in self.segments]
         return [self.path.parent / name for name in dict.fromkeys(names) if not name.startswith("~")]
 
+    def person(self) -> dict:
+        """Age and sex as comments say them: "#Age: 74", "# <age>: 51 <sex>: F", "# 69 M 1085" (MIT-BIH)."""
+        text = "\n".join(self.comments)
+        first = re.match(r"(\d{1,3}) ([MF])\b", text)
+        if first:
+            return {"age": float(first[1]), "sex": first[2]}
+        age = re.search(r"\bage>?\s*:\s*(\d{1,3})\b", text, re.IGNORECASE)
+        sex = re.search(r"\bsex>?\s*:\s*([MF])", text, re.IGNORECASE)
+        return {"age": float(age[1]) if age else None, "sex": sex[1].upper() if sex else None}
+
 
 def parse(path) -> Header:
     """The header at `path`. Raises InputError where it is missing or breaks the grammar.
@@ -58,7 +68,7 @@ def parse(path) -> Header:
 
     path = Path(path)
     first, lines, comments = _lines(path)
-    name, segments, count, rate, _, _, length, *_ = _match(rx_record, first, path, "record line").groups()
+    _, segments, count, rate, _, _, length, *_ = _match(rx_record, first, path, "record line").groups()
     if not rate and len(first.split()) > 2:
         raise InputError(f"{path}: the rate in {first!r} is not a number above 0")
     count = int(segments or count)

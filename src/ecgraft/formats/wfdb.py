@@ -8,14 +8,14 @@ gives keeps them: the record has the rate of its fastest ECG, slower ones are he
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..record import LEADS, MILLIVOLT, InputError, Record, lead_name, to_millivolt
+from ..record import MILLIVOLT, InputError, Record, to_millivolt
 from . import Given, check_size
+from ._channels import is_ecg, unique
 from ._header import Channel, Header, looks_like, parse
 
 TITLE = "WFDB"
@@ -23,9 +23,6 @@ BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212
 FLAC = ("508", "516", "524")
 MISSING = -32768  # "no sample" in format 16
 GAIN = 200.0  # digital units per mV where the header does not say, as WFDB defines it
-NOT_ECG = re.compile(
-    r"(resp|pleth|ppg|[an]?i?bp|art|cvp|[pil]ap\b|icp|spo2|sao2|co2|hr\b|pulse|eeg|eog|emg|scg|pcg|temp)", re.IGNORECASE
-)
 
 
 def claims(path: Path, head: bytes) -> int:
@@ -42,7 +39,10 @@ def parts(path: Path) -> list[Path]:
     """The files that the header at `path` names: signals, segments and the signals of segments."""
     if path.suffix != ".hea":
         return []
-    files = parse(path).files()
+    try:
+        files = parse(path).files()
+    except InputError:
+        return []
     return files + [part for file in files if file.suffix == ".hea" and file.exists() for part in parts(file)]
 
 
@@ -63,10 +63,10 @@ def read(path, given: Given = Given(), header: Header | None = None) -> Record: 
     return Record(
         signal,
         rate=header.rate * ratio,
-        leads=_unique([c.name for c in kept]),
+        leads=unique(c.name for c in kept),
         id=header.path.stem,
         extra={key: text for key, text in extra.items() if text},
-        **_person(header.comments),
+        **header.person(),
     )
 
 
@@ -90,10 +90,9 @@ def _choose(channels, path: Path, given: Given) -> tuple[list[_Kept], list[str]]
     """The ECG channels, and the names of the others. A known lead in an unknown unit is an error, not an other."""
     kept, skipped = [], []
     for index, channel in enumerate(channels):
-        known = lead_name(channel.name) in LEADS
-        voltage = channel.unit.lower() in MILLIVOLT
-        if known or (voltage and not NOT_ECG.match(channel.name)):
-            unit = channel.unit if voltage or given.unit is None else given.unit
+        if is_ecg(channel.name, channel.unit):
+            stated = given.unit is None or channel.unit.lower() in MILLIVOLT
+            unit = channel.unit if stated else given.unit
             factor = to_millivolt(unit, f"{path}, lead {channel.name}")
             kept.append(_Kept(**vars(channel), index=index, factor=factor))
         else:
@@ -139,7 +138,9 @@ def _library(header: Header, kept: list[_Kept], length: int, ratio: int) -> np.n
     signal = np.empty((len(kept), length * ratio), np.float32)
     for row, channel, values in zip(signal, kept, record.e_p_signal):
         if len(values) != length * channel.per_frame or ratio % channel.per_frame:
-            raise InputError(f"{header.path}: lead {channel.name} has {len(values)} samples, not a whole part of {ratio}")
+            raise InputError(
+                f"{header.path}: lead {channel.name} has {len(values)} samples, not a whole part of {ratio}"
+            )
         row[:] = np.repeat(values * channel.factor, ratio // channel.per_frame)
     return signal
 
@@ -192,17 +193,3 @@ def _segments(header: Header, given: Given):
 def _assumed(kept: list[_Kept]) -> list[str]:
     plain = [c.name for c in kept if not c.gain]
     return [f"no gain given, {GAIN:g} per mV taken: {', '.join(plain)}"] if plain else []
-
-
-def _unique(names: list[str]) -> tuple[str, ...]:
-    """Names of which none stands twice: a second ECG becomes ECG-2."""
-    bare = [lead_name(name) for name in names]
-    return tuple(f"{n}-{bare[:i].count(n) + 1}" if n in bare[:i] else n for i, n in enumerate(bare))
-
-
-def _person(comments: tuple[str, ...]) -> dict:
-    """Age and sex as headers write them: "#Age: 74", "# <age>: 51 <sex>: F"."""
-    text = "\n".join(comments)
-    age = re.search(r"\bage>?\s*:\s*(\d{1,3})\b", text, re.IGNORECASE)
-    sex = re.search(r"\bsex>?\s*:\s*([MF])", text, re.IGNORECASE)
-    return {"age": float(age[1]) if age else None, "sex": sex[1].upper() if sex else None}

@@ -1,7 +1,7 @@
-"""Percentile intervals by resampling patients, and a paired difference between two methods.
+"""Percentile intervals by resampling patients (Efron & Tibshirani 1993).
 
-Whole patients are drawn with replacement (Efron & Tibshirani 1993), because records of one patient are not independent.
-Every replicate is a row of weights, so metrics run on many replicates at once.
+Whole patients are drawn with replacement, because records of one patient are not independent. Every replicate is a row
+of weights, so metrics run on many replicates at once; a difference between two methods taken inside `scores` is paired.
 """
 
 from __future__ import annotations

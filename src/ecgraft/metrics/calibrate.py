@@ -35,7 +35,7 @@ def probability(logit, temperature: float, kind: str) -> np.ndarray:
 
 class Thresholds(NamedTuple):
     value: np.ndarray  # (K,) a class is called where score >= value
-    pooled: np.ndarray  # (K,) bool: without a positive (or a negative) in validation; the threshold of all classes together
+    pooled: np.ndarray  # (K,) bool: with one answer only in validation, so the threshold of all classes together
 
 
 def thresholds(y, score, known=None, beta: float = 1) -> Thresholds:

@@ -10,10 +10,8 @@ import numpy as np
 
 from ..record import InputError
 from . import ranking
-from .ranking import auroc, average_precision, micro_auroc, micro_average_precision
-from .sums import cell_sums, macro, ratio
-
-__all__ = ["auroc", "average_precision", "macro", "micro_auroc", "micro_average_precision"]
+from .ranking import areas, micro_areas
+from .sums import as_weights, cell_sums, macro, ratio
 
 
 def counts(y, decision, known=None, weights=None) -> np.ndarray:
@@ -27,11 +25,13 @@ def counts(y, decision, known=None, weights=None) -> np.ndarray:
 
 
 def sensitivity(count) -> np.ndarray:
+    """Share of the positives that are called, recall; NaN for a class without positives."""
     tp, _, fn, _ = np.moveaxis(count, -1, 0)
     return ratio(tp, tp + fn)
 
 
 def specificity(count) -> np.ndarray:
+    """Share of the negatives that are not called; NaN for a class without negatives."""
     _, fp, _, tn = np.moveaxis(count, -1, 0)
     return ratio(tn, tn + fp)
 
@@ -55,7 +55,7 @@ def f_beta(count, beta: float = 1) -> np.ndarray:
 
 
 def g_beta(count, beta: float = 2) -> np.ndarray:
-    """TP / (TP + FP + b FN), with F2 the score of the PhysioNet/CinC Challenge 2020 (phase I) and of the PTB-XL benchmark.
+    """TP / (TP + FP + b FN), beside F2 in the PhysioNet/CinC Challenge 2020 (phase I) and the PTB-XL benchmark.
 
     Both weigh a record by 1 / (its number of labels): pass these as `weights` to `counts`.
     """
@@ -68,7 +68,7 @@ def confusion(truth, said, classes: int, weights=None) -> np.ndarray:
     truth, said = np.asarray(truth), np.asarray(said)
     if truth.shape != said.shape or (truth >= classes).any() or (said >= classes).any():
         raise InputError(f"classes of {truth.shape} and {said.shape} records must be below {classes}")
-    weights = np.ones(len(truth)) if weights is None else np.asarray(weights)
+    weights = as_weights(weights, len(truth))
     (record,) = np.nonzero(truth >= 0)
     cell = truth[record].astype(int) * classes + said[record]
     return cell_sums(cell, record, weights, classes**2).reshape(*weights.shape[:-1], classes, classes)
@@ -82,7 +82,7 @@ def one_against_rest(matrix) -> np.ndarray:
 
 
 def cinc2017(matrix, labels) -> np.ndarray:
-    """Score of the PhysioNet/CinC Challenge 2017: mean F1 of N, A and O, from the matrix over all classes, noise included.
+    """Score of the PhysioNet/CinC Challenge 2017: mean F1 of N, A and O, from the matrix over all classes, noise too.
 
     F1 of a class = 2 x hits / (reference total + answer total). Clifford et al. 2017, doi:10.22489/CinC.2017.065-469.
     """
@@ -96,7 +96,7 @@ def cinc2017(matrix, labels) -> np.ndarray:
 
 
 def brier(y, score, known=None, weights=None) -> np.ndarray:
-    """Mean squared difference of probability and label per class. Summed over classes: Brier's own multi-class score."""
+    """Mean squared difference of probability and label per class; summed over classes, Brier's multi-class score."""
     y, score, known, weights = ranking.checked(y, score, known, weights)
     record, column = np.nonzero(known)
     squared = (score[known].astype(float) - y[known]) ** 2
@@ -128,14 +128,12 @@ def ece(y, score, known=None, weights=None, bins: int = 15) -> np.ndarray:
 def multilabel(y, score, threshold, known=None, weights=None) -> dict[str, np.ndarray]:
     """Every score of a multi-label task: per class (..., K), and `macro` and `micro` ones (...)."""
     count = counts(y, np.asarray(score) >= threshold, known, weights)
-    scores = {
-        "auroc": auroc(y, score, known, weights),
-        "ap": average_precision(y, score, known, weights),
+    scores = dict(zip(("auroc", "ap"), areas(y, score, known, weights)))
+    scores |= dict(zip(("micro auroc", "micro ap"), micro_areas(y, score, known, weights)))
+    scores |= {
         **_of_counts(count),
         "brier": brier(y, score, known, weights),
         "ece": ece(y, score, known, weights),
-        "micro auroc": micro_auroc(y, score, known, weights),
-        "micro ap": micro_average_precision(y, score, known, weights),
         "micro f1": f_beta(count.sum(axis=-2)),
     }
     return scores | {f"macro {name}": macro(scores[name])[0] for name in ("auroc", "ap", "f1")}
@@ -144,12 +142,11 @@ def multilabel(y, score, threshold, known=None, weights=None) -> dict[str, np.nd
 def multiclass(truth, probability, weights=None) -> dict[str, np.ndarray]:
     """Every score of a multi-class task: truth (N,) with -1 unknown, probability (N, K); the answer is the arg-max."""
     truth, probability = np.asarray(truth), np.asarray(probability)
-    N, K = probability.shape
+    K = probability.shape[1]
     y = np.where(truth[:, None] < 0, -1, truth[:, None] == np.arange(K))
     matrix = confusion(truth, probability.argmax(axis=1), K, weights)
-    scores = {
-        "auroc": auroc(y, probability, weights=weights),
-        "ap": average_precision(y, probability, weights=weights),
+    scores = dict(zip(("auroc", "ap"), areas(y, probability, weights=weights)))
+    scores |= {
         **_of_counts(one_against_rest(matrix)),
         "brier": brier(y, probability, weights=weights),
         "ece": ece(y, probability, weights=weights),

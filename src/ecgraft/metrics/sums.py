@@ -5,6 +5,18 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
+from ..record import InputError
+
+
+def as_weights(weights, records: int) -> np.ndarray:
+    """Weights (N,) or (R, N) as floats; None is one for each record."""
+    if weights is None:
+        return np.ones(records)
+    weights = np.asarray(weights)
+    if weights.shape[-1:] != (records,):
+        raise InputError(f"weights {weights.shape} do not fit {records} records")
+    return weights if np.issubdtype(weights.dtype, np.floating) else weights.astype(float)
+
 
 def cell_sums(cell, record, weights, cells: int, value=None) -> np.ndarray:
     """Sum of `value` (default 1) times the weight of its record, per cell.

@@ -20,7 +20,7 @@ FORMAT = 1  # version of the file; older ones stay readable
 class Graft:
     """`tensors` override the encoder's ("encoder.NAME") or belong to the head ("head.NAME").
 
-    head         what the head is built from: {"name": "pooled" or "dense", ...}
+    head         what the head is built from (nn.network.HeadConfig)
     encoder      fingerprint of the encoder that it stands on
     thresholds   label -> probability from which on the answer is yes (score >= threshold)
     calibration  {"temperature": t} for classes, {"mean": m, "sd": s} of the values for regression
@@ -35,6 +35,7 @@ class Graft:
     head: dict
     encoder: str
     tensors: dict[str, torch.Tensor]
+    adapter_config: dict = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
@@ -50,7 +51,17 @@ class Graft:
         return any(name.startswith("encoder.") for name in self.tensors)
 
     def save(self, path: Path) -> None:
-        fields = ("name", "adapter", "head", "encoder", "thresholds", "calibration", "metrics", "card")
+        fields = (
+            "name",
+            "adapter",
+            "adapter_config",
+            "head",
+            "encoder",
+            "thresholds",
+            "calibration",
+            "metrics",
+            "card",
+        )
         header = {key: getattr(self, key) for key in fields}
         header |= {"kind": "graft", "format_version": FORMAT}
         header |= {"task": dataclasses.asdict(self.task), "recipe": self.recipe.to_dict()}

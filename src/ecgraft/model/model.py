@@ -1,8 +1,8 @@
 """A model: one encoder, which never changes, and the grafts that stand on it. On disk a folder.
 
-    encoder.safetensors      weights, architecture, recipe, how it was pretrained
-    grafts/NAME.safetensors  one per task
-    model.json               what is in the folder, for people and for `ecgraft info`
+encoder.safetensors      weights, architecture, recipe, how it was pretrained
+grafts/NAME.safetensors  one per task
+model.json               what is in the folder, for people and for `ecgraft info`
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 from torch import nn
 
-from .. import encoders
-from ..nn import files, heads
-from ..nn.network import Network
-from ..plugs import nearest
+from .. import adapters, encoders
+from ..nn import files
+from ..nn.network import HeadConfig, Network, build_head
+from ..plugs import configure, nearest
 from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from .graft import Graft, check_header
@@ -66,8 +66,9 @@ class Model:
         """Encoder and head of one graft, in eval mode. The model's own encoder is not touched by what is done to it."""
         graft = self.graft(name)
         encoder = copy.deepcopy(self.encoder)
-        encoder.load_state_dict(graft.part("encoder"), strict=False)
-        head = heads.build(graft.head, encoder, graft.task)
+        adapters.attach(encoder, graft.adapter, graft.adapter_config)
+        adapters.restore(encoder, graft.part("encoder"))
+        head = build_head(graft.task, encoder, configure(HeadConfig, graft.head, f"head of graft {name!r}"))
         head.load_state_dict(graft.part("head"))
         return Network(encoder, {name: head}, graft.recipe).eval()
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..metrics.calibrate import probabilities
+from ..metrics.calibrate import probability as calibrated_probability
 from ..objectives.supervised import read_at
 from ..record import BEAT, WAVE, InputError, Record
-from ..signal import peaks as r_peaks
 from ..signal import waves as wave_rows
-from ..signal.quality import assess
+from ..signal import quality
 from ..training.batches import Examples
 from . import infer
 from .graft import Graft
@@ -62,15 +61,15 @@ def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction
     examples = Examples(memory, np.arange(1))
     samples = round(graft.recipe.seconds * graft.recipe.rate)
     _, output = next(infer.run(model.network(name), examples, samples, device=device))
-    notes = [*memory.prepared[0].notes, *assess(record)]
+    notes = [*memory.prepared[0].notes, *quality.findings(record)]
     said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
-    READ[graft.task.kind](said, graft, record, memory, output)
+    _READ[graft.task.kind](said, graft, record, memory, output)
     return said
 
 
 def _read_classes(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
     labels = graft.task.labels
-    p = probabilities(logits[None], graft.task.kind, graft.calibration.get("temperature", 1.0))[0]
+    p = calibrated_probability(logits[None], graft.calibration.get("temperature", 1.0), graft.task.kind)[0]
     said.probability = {label: float(v) for label, v in zip(labels, p)}
     said.answer = decide(p[None], graft)[0]
 
@@ -88,6 +87,8 @@ def _read_waves(said: Prediction, graft: Graft, record: Record, memory, probabil
 
 
 def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
+    from ..signal import peaks as r_peaks
+
     prepared = memory.prepared[0]
     at = r_peaks.detect(prepared.signal, graft.recipe.rate)
     present = np.zeros((1, probability.shape[0]), bool)
@@ -99,7 +100,7 @@ def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probabil
     said.beats["symbol"] = np.array(graft.task.labels, "S1")[best] if len(at) else b""
 
 
-READ = {
+_READ = {
     "multilabel": _read_classes,
     "multiclass": _read_classes,
     "regression": _read_value,

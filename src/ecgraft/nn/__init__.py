@@ -1,1 +1,20 @@
-"""Layers that encoders and heads share."""
+"""Layers that encoders, adapters and heads are made of."""
+
+from .conv import ConvNorm, fit, kaiming, upsample
+from .fuse import fuse
+from .heads import Dense, Pooled, alone
+from .pool import masked_max, masked_mean, steps
+
+__all__ = [
+    "ConvNorm",
+    "Dense",
+    "Pooled",
+    "alone",
+    "fit",
+    "fuse",
+    "kaiming",
+    "masked_max",
+    "masked_mean",
+    "steps",
+    "upsample",
+]

@@ -2,27 +2,78 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 from torch import nn
 
 from ..signal.recipe import Recipe
+from ..tasks import Task
+from .heads import Dense, Pooled, alone
+
+DENSE = ("waves", "beats")  # kinds of task that are answered per sample
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class HeadConfig:
+    """dropout: of a Pooled head. width: channels of a Dense head; leads: all in one pass, or each lead alone."""
+
+    dropout: float = Field(0.0, ge=0, lt=1)
+    width: int = Field(32, ge=1)
+    leads: Literal["joint", "each"] = "joint"
+
+
+def build_head(task: Task, encoder: nn.Module, config: HeadConfig) -> nn.Module:
+    """The head that answers a task on an encoder."""
+    outputs = max(1, len(task.labels))
+    if task.kind not in DENSE:
+        return Pooled(encoder.width, outputs, config.dropout)
+    leads = len(encoder.leads) if config.leads == "joint" else 1
+    return Dense(encoder.widths, encoder.strides, leads, outputs, config.width)
 
 
 class Network(nn.Module):
-    """`forward(batch) -> {task: logits}`; a Pooled head gives (B, K), a Dense one (B, C, K, T)."""
+    """`forward(batch) -> {task: logits}`; a Pooled head gives (B, K), a Dense one (B, C, K, T).
+
+    A Dense head of one lead on an encoder of several reads each lead alone, in its own slot.
+    """
 
     def __init__(self, encoder: nn.Module, heads: dict[str, nn.Module], recipe: Recipe):
         super().__init__()
         self.encoder, self.heads, self.recipe = encoder, nn.ModuleDict(heads), recipe
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
-        levels, pooled = self.features(batch)
-        samples = batch["x"].shape[-1]
-        return {name: head(levels, pooled, samples).float() for name, head in self.heads.items()}
+        present, length = batch["present"], batch["length"]
+        x = self.recipe.normalise_batch(batch["x"], present, length)  # (B, C, T)
+        together = [name for name, head in self.heads.items() if not self._alone(head)]
+        out = self._answers(together, x, present, length)
+        for name in self.heads:
+            if name not in out:
+                single, there = alone(x, present)
+                logits = self._answers([name], single, there, length.repeat_interleave(x.shape[1]))[name]
+                out[name] = logits.view(*x.shape[:2], *logits.shape[2:])
+        return out
 
     def features(self, batch: dict) -> tuple[list[torch.Tensor], torch.Tensor]:
         """The levels [(B, D_i, N_i)] and the pooled features (B, D) of a batch."""
-        present, length = batch["present"], batch["length"]
-        x = self.recipe.normalise_batch(batch["x"], present, length)  # (B, C, T)
+        x = self.recipe.normalise_batch(batch["x"], batch["present"], batch["length"])
+        levels = self.encoder(x, batch["present"])
+        return levels, self.encoder.pool(levels, batch["length"])
+
+    def _answers(self, names: list[str], x, present, length) -> dict[str, torch.Tensor]:
+        if not names:
+            return {}
         levels = self.encoder(x, present)
-        return levels, self.encoder.pool(levels, length)
+        heads = {name: self.heads[name] for name in names}
+        pooled = None if all(is_dense(h) for h in heads.values()) else self.encoder.pool(levels, length)
+        return {n: (h(levels, x.shape[-1]) if is_dense(h) else h(pooled)).float() for n, h in heads.items()}
+
+    def _alone(self, head: nn.Module) -> bool:
+        return is_dense(head) and head.leads < len(self.encoder.leads)
+
+
+def is_dense(head: nn.Module) -> bool:
+    """Whether a head answers per sample."""
+    return isinstance(head, Dense)

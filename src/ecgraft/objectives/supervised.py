@@ -12,18 +12,19 @@ from torch import nn
 
 from ..nn.network import Network
 from ..tasks import Task
+from ..views import generator
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
-    """smoothing: share of a class target that is spread evenly; weights: factor of a task's loss, by name (default 1)."""
+    """smoothing: share of a class target that is spread evenly; weights: factor of a task's loss by name, else 1."""
 
     smoothing: float = Field(0.0, ge=0, lt=1)
     weights: dict[str, float] = Field(default_factory=dict)
 
 
 class Supervised(nn.Module):
-    """`views(batch, generator) -> (batch, time map)` is applied in training only, drawn from the batch's seed and step."""
+    """`views(batch, generator) -> (batch, time map)` are laid over training batches, drawn from their seed and step."""
 
     def __init__(self, network: Network, tasks: dict[str, Task], config: Config, views: Callable | None = None):
         super().__init__()
@@ -31,7 +32,8 @@ class Supervised(nn.Module):
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         if self.training and self.views is not None:
-            batch, _ = self.views(batch, _generator(batch))
+            random = generator(batch["seed"], batch["step"], batch["x"].device)
+            batch, _ = self.views(batch, random)
         logits = self.network(batch)
         losses = {name: self._loss(task, logits[name], batch) for name, task in self.tasks.items()}
         total = sum(self.config.weights.get(name, 1.0) * loss for name, loss in losses.items())
@@ -86,7 +88,7 @@ LOSSES = {
 
 def read_at(logits: torch.Tensor, present: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
     """Logits (B, C, K, T), averaged over the present leads, at the samples `peaks` (B, P) -> (B, P, K)."""
-    B, C, K, T = logits.shape
+    K, T = logits.shape[2:]
     weight = present / present.sum(1, keepdim=True).clamp(min=1)  # (B, C)
     mean = torch.einsum("bckt,bc->bkt", logits, weight.to(logits.dtype))
     at = peaks.long().clamp(0, T - 1).unsqueeze(1).expand(-1, K, -1)  # (B, K, P)
@@ -98,8 +100,3 @@ def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     known = known.to(loss.dtype)
     return (loss * known).sum() / known.sum().clamp(min=1)
 
-
-def _generator(batch: dict) -> torch.Generator:
-    """The views' random numbers: a function of the run's seed and the batch's number."""
-    generator = torch.Generator(batch["x"].device)
-    return generator.manual_seed(int(batch.get("seed", 0)) * 1_000_003 + int(batch.get("step", 0)))

@@ -27,6 +27,12 @@ INVERSE_DOWER = np.array(
 DOWER = np.linalg.pinv(INVERSE_DOWER)  # (8, 3), dipole to leads
 
 
+def dipole_vectors(leads) -> np.ndarray:
+    """The lead vectors of the dipole model, (C, 3): lead = vector . (X, Y, Z). Limb leads keep Einthoven's law."""
+    chest = dict(zip(DIPOLE_LEADS[2:], DOWER[2:]))
+    return np.array([np.array(LIMB[name]) @ DOWER[:2] if name in LIMB else chest[name] for name in leads])
+
+
 def derivable(have, wanted) -> list[str]:
     """The limb leads among `wanted` that are not in `have` but follow from two limb leads that are."""
     if sum(name in LIMB for name in have) < 2:

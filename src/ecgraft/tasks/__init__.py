@@ -20,10 +20,10 @@ from .. import plugs
 from ..record import InputError, UsageError
 
 METRICS = {  # kind -> what a task of it is judged by, unless the task says otherwise
-    "multiclass": "macro_f1",
-    "multilabel": "macro_auroc",
-    "waves": "boundary_f1",
-    "beats": "macro_f1",
+    "multiclass": "macro f1",
+    "multilabel": "macro auroc",
+    "waves": "mean f1",
+    "beats": "macro f1",
     "regression": "mae",
 }
 
@@ -47,6 +47,9 @@ class Task:
     metric: str = ""
 
     def __post_init__(self):
+        object.__setattr__(self, "labels", tuple(self.labels))  # lists, where it was read from JSON
+        object.__setattr__(self, "codes", {label: tuple(codes) for label, codes in self.codes.items()})
+        object.__setattr__(self, "metric", self.metric or METRICS.get(self.kind, ""))
         if self.kind not in METRICS:
             raise UsageError(f"task {self.name}: no kind {self.kind!r}; {plugs.nearest(self.kind, METRICS)}")
         if (self.kind == "regression") != (self.value is not None):
@@ -57,7 +60,6 @@ class Task:
             raise UsageError(f"task {self.name}: a {self.kind} task needs two labels; it has {len(self.labels)}")
         if len(set(self.labels)) < len(self.labels) or not (self.labels or self.value):
             raise UsageError(f"task {self.name}: no labels, or one of them twice")
-        object.__setattr__(self, "metric", self.metric or METRICS[self.kind])
 
 
 def targets(task: Task, codes: list[str], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,5 +13,8 @@ CODES = (
     "cinc2017:A",
     "cpsc2018:2",
     "code15:AF",
+    "cpsc2021:AFf",  # persistent
+    "cpsc2021:AFp",  # paroxysmal: some of the record
+    "ludb:Atrial fibrillation",
 )
 TASK = Task("af", "multilabel", ("atrial fibrillation",), {"atrial fibrillation": CODES})

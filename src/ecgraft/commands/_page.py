@@ -1,0 +1,128 @@
+"""The part of a report that shows one task: tables with intervals, plots, ECGs with right and wrong answers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..metrics import classify
+from ..metrics import waves as wave_metrics
+from ..metrics.bootstrap import Estimate
+from ..model import Graft
+from ..report import Page, plots
+from . import _score
+from ._examples import Corpus
+
+EXAMPLES = 4  # ECGs shown of a task
+
+
+def add_task(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
+    """A section: `scores` are Estimates by name (_score.with_intervals)."""
+    page.section(graft.name, _introduction(graft, corpus, found))
+    {
+        "multilabel": _classes,
+        "multiclass": _classes,
+        "waves": _waves,
+        "beats": _beats,
+        "regression": _values,
+    }[corpus.task.kind](page, graft, corpus, found, scores)
+
+
+def main_estimate(graft: Graft, scores: dict) -> tuple[str, Estimate]:
+    """The score that a task is known by, and its name."""
+    if "cinc2017" in scores:
+        return "mean F1 of N, A, O", scores["cinc2017"]
+    name = _score.MAIN[graft.task.kind].removeprefix("-")
+    return {"mean f1": "mean boundary F1", "macro auroc": "macro AUROC", "macro f1": "macro F1"}.get(name, name), scores[name]
+
+
+def add_training(page: Page, logs: dict[str, list[dict]]) -> None:
+    """Loss and validation score over the steps, by graft."""
+    loss = {name: _column(rows, "loss") for name, rows in logs.items()}
+    validation = {name: _column(rows, "validation") for name, rows in logs.items()}
+    pictures = {"Training loss": plots.lines(loss, "step", "loss")}
+    if all(len(x) > 1 for x, _ in validation.values()):
+        pictures["Validation score"] = plots.lines(validation, "step", "score")
+    page.figures(pictures)
+
+
+def _column(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    pairs = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return tuple(np.array(column) for column in zip(*pairs)) if pairs else (np.zeros(0), np.zeros(0))
+
+
+def _introduction(graft: Graft, corpus: Corpus, found: _score.Answers) -> str:
+    patients = len(np.unique(corpus.patients(found.rows)))
+    return (
+        f"{len(found.rows)} records of {patients} patients that the graft has not seen. It was trained on "
+        f"{graft.card.get('records', {}).get('train', 'unknown')} labelled records; weights, temperature and thresholds "
+        "were chosen on validation data. Intervals: 95 %, bootstrap over patients."
+    )
+
+
+def at(estimate: Estimate, k) -> Estimate:
+    """One entry of an Estimate of arrays."""
+    return Estimate(*(np.asarray(part)[k] for part in estimate))
+
+
+def _classes(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
+    labels, rows = graft.task.labels, found.rows
+    y, known = corpus.y[rows], corpus.known_each[rows]
+    names = ("auroc", "ap", "f1", "sensitivity", "specificity")
+    table = [
+        [label, int((y * known)[:, k].sum()), *(at(scores[n], k) for n in names), float(scores["ece"].value[k])]
+        for k, label in enumerate(labels)
+    ]
+    table.append(["macro", None, *(scores[f"macro {n}"] for n in ("auroc", "ap", "f1")), None, None, None])
+    head = ["class", "positives", "AUROC", "average precision", "F1", "sensitivity", "specificity", "ECE"]
+    page.table(head, table, totals=1)
+    p = _score.probabilities(corpus.task, found, graft.calibration)
+    _, mean, share = classify.calibration(np.where(known, y, -1), p)
+    pictures = {"ROC": plots.roc(y, p, known, labels), "Reliability": plots.reliability(mean, share, labels)}
+    if corpus.task.kind == "multiclass":
+        pictures = {"Reference (rows), answer (columns)": plots.confusion(scores["confusion"].value, labels)} | pictures
+    page.figures(pictures)
+    _class_examples(page, graft, corpus, found, p)
+
+
+def _class_examples(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, p: np.ndarray) -> None:
+    """The answers that were most surely wrong."""
+    labels, rows = graft.task.labels, found.rows
+    y, known = corpus.y[rows], corpus.known_each[rows]
+    wrong = np.where(known, np.where(y == 1, 1 - p, p), 0).max(1)
+    page.text("The records whose answer was most surely wrong:")
+    for i in np.argsort(-wrong)[:EXAMPLES]:
+        record = corpus.store.record(int(rows[i])).but(waves=None, scored=None)
+        truth = ", ".join(label for label, yes in zip(labels, y[i]) if yes) or "none of them"
+        said = ", ".join(f"{label} {v:.2f}" for label, v in sorted(zip(labels, p[i]), key=lambda pair: -pair[1])[:3])
+        page.ecg(record, seconds=min(10.0, record.seconds), caption=f"{record.id}: reference {truth}; predicted {said}")
+
+
+def _waves(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
+    rows = [
+        [name, *(at(scores[n], b) for n in ("sensitivity", "precision", "f1", "mean", "sd")), wave_metrics.CSE[b]]
+        for b, name in enumerate(wave_metrics.BOUNDARIES)
+    ]
+    rows.append(["mean of the six", None, None, scores["mean f1"], None, None, None])
+    digits = {"error, ms": 1, "SD, ms": 1, "CSE tolerance of the SD, ms": 1}
+    head = ["boundary", "sensitivity", "PPV", "F1", "error, ms", "SD, ms", "CSE tolerance of the SD, ms"]
+    page.table(head, rows, digits=digits, totals=1, caption="A boundary is found if it is within 150 ms.")
+    f1 = wave_metrics.scores(found.counts)["mean f1"]  # per record
+    order = np.argsort(np.nan_to_num(f1, nan=1.0))
+    page.text("The two records that went worst, and two that went like most:")
+    for i in [*order[:2], *order[len(order) // 2 : len(order) // 2 + 2]]:
+        record = corpus.store.record(int(found.rows[i]))
+        page.ecg(record, found.waves[i], caption=f"{record.id}: mean boundary F1 {f1[i]:.3f}")
+
+
+def _beats(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
+    labels = graft.task.labels
+    total = found.confusion.sum((0, 2))
+    names = ("sensitivity", "precision", "f1")
+    rows = [[label, int(total[k]), *(at(scores[n], k) for n in names)] for k, label in enumerate(labels)]
+    page.table(["class", "beats", "sensitivity", "PPV", "F1"], rows)
+    page.figures({"Reference (rows), answer (columns)": plots.confusion(scores["confusion"].value, labels)})
+
+
+def _values(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
+    names = {"mae": "mean absolute error", "bias": "mean error", "rmse": "root mean square error", "r2": "R2"}
+    page.table(["score", "value"], [[text, scores[name]] for name, text in names.items()])

@@ -1,0 +1,60 @@
+"""ecgraft embed: the pooled features of every record of a store, for an analysis of the user's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from ..model import Model, infer
+from ..nn.network import Network
+from ..record import UsageError
+from ..store import Store
+from ..training import Examples
+from .adapt import pick_device
+
+
+class Features(torch.nn.Module):
+    """A head that gives the pooled features themselves."""
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:  # (B, D) -> (B, D)
+        return pooled
+
+
+def embed(
+    store: Annotated[Path, "store of records"],
+    *,
+    to: Annotated[Path, "file to write: .npz (id, patient, embedding) or .csv"],
+    model: Annotated[str, "model folder or encoder file"] = "default",
+    device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
+    progress: Annotated[bool, "show progress"] = True,
+) -> np.ndarray:
+    """Writes one row of features per record, in the store's order: the mean over the record's windows. (N, D)"""
+    if to.suffix not in (".npz", ".csv"):
+        raise UsageError(f"--to {to}: the ending says the format; use .npz or .csv")
+    corpus, loaded = Store(store), Model.load(model)
+    cache = corpus.prepared(loaded.recipe, progress=progress)
+    network = Network(loaded.encoder, {"features": Features()}, loaded.recipe)
+    examples = Examples(cache, np.arange(len(corpus)))
+    outputs = infer.run(network, examples, loaded.recipe.samples, device=pick_device(device))
+    embedding = np.stack([output for _, output in outputs])
+    ids, patients = (np.array([str(v or "") for v in corpus.column(name)]) for name in ("id", "patient"))
+    to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(to.name + ".part")
+    with beside.open("wb") as file:
+        if to.suffix == ".npz":
+            np.savez(file, id=ids, patient=patients, embedding=embedding)
+        else:
+            file.write(_csv(ids, patients, embedding).encode())
+    os.replace(beside, to)
+    return embedding
+
+
+def _csv(ids, patients, embedding: np.ndarray) -> str:
+    import pandas as pd
+
+    table = pd.DataFrame(embedding, columns=[f"f{k}" for k in range(embedding.shape[1])])
+    return pd.concat([pd.DataFrame({"id": ids, "patient": patients}), table], axis=1).to_csv(index=False)

@@ -1,0 +1,91 @@
+"""ecgraft evaluate: how good a graft is on records that it has not seen, as report.json and report.html."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from .. import __version__
+from ..metrics.bootstrap import Estimate
+from ..model import Model
+from ..report import Page
+from ..store import Store
+from . import _page, _score
+from ._examples import Corpus
+from .adapt import pick_device
+
+
+def evaluate(
+    store: Annotated[Path, "store with labelled records"],
+    *,
+    model: Annotated[str, "model folder"],
+    task: Annotated[str, "name of the graft"],
+    to: Annotated[Path, "folder for report.json and report.html"],
+    part: Annotated[str, "part of the store: test, validation, train or all"] = "test",
+    replicates: Annotated[int, "bootstrap replicates"] = 1000,
+    seed: Annotated[int, "seed of the split and the bootstrap"] = 0,
+    device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
+    progress: Annotated[bool, "show progress"] = True,
+) -> dict:
+    """Scores a graft on a part of a store, with intervals, and writes report.json and report.html."""
+    loaded = Model.load(model)
+    graft = loaded.graft(task)
+    corpus = Corpus.open(Store(store), graft.task, seed)
+    rows = corpus.rows(part)
+    found, scores = score(loaded, graft.name, corpus, rows, replicates, seed, device=device, progress=progress)
+    summary = {
+        "task": graft.task.name, "graft": graft.name, "model": loaded.fingerprint, "part": part,
+        "store": corpus.store.fingerprint, "records": len(rows), "patients": len(np.unique(corpus.patients(rows))),
+        "seed": seed, "replicates": replicates, "version": __version__, "scores": plain(scores, graft.task.labels),
+        "thresholds": graft.thresholds, "calibration": graft.calibration,
+        "notice": "for research only; not a medical device",
+    }  # fmt: skip
+    page = Page(f"{graft.name}: {corpus.store.path.name}", f"ecgraft evaluate, {part} part")
+    page.facts({key: summary[key] for key in ("model", "store", "part", "seed", "replicates")} | {"training": graft.card})
+    page.highlight(*_page.main_estimate(graft, scores), note=f"{len(rows)} records")
+    _page.add_task(page, graft, corpus, found, scores)
+    write(Path(to), summary, page)
+    return summary
+
+
+def score(model: Model, name: str, corpus: Corpus, rows, replicates=1000, seed=0, device="auto", progress=True) -> tuple:
+    """(answers, {name: Estimate}) of a graft on rows of a corpus."""
+    graft = model.graft(name)
+    cache = corpus.store.prepared(graft.recipe, progress=progress)
+    found = _score.answer(model.network(name), corpus, rows, cache, device=pick_device(device))
+    scores = _score.scorer(corpus, found, graft.calibration, graft.thresholds)
+    return found, _score.with_intervals(corpus, scores, found, replicates, seed)
+
+
+def write(to: Path, summary: dict, page: Page) -> None:
+    """report.json and report.html, each replaced whole."""
+    to.mkdir(parents=True, exist_ok=True)
+    beside = to / "report.json.part"
+    beside.write_text(json.dumps(summary, indent=2))
+    os.replace(beside, to / "report.json")
+    page.write(to / "report.html.part")
+    os.replace(to / "report.html.part", to / "report.html")
+
+
+def plain(scores: dict[str, Estimate], labels) -> dict:
+    """Estimates as JSON: {"value", "low", "high"}, per label where they are."""
+    out = {}
+    for name, estimate in scores.items():
+        parts = [np.asarray(part, float) for part in estimate]
+        if parts[0].ndim == 0:
+            out[name] = _triple(*parts)
+        elif parts[0].ndim == 1:
+            names = labels if len(labels) == len(parts[0]) else range(len(parts[0]))
+            out[name] = {str(label): _triple(*row) for label, *row in zip(names, *parts)}
+        else:
+            out[name] = parts[0].tolist()
+    return out
+
+
+def _triple(value, low, high) -> dict:
+    numbers = {"value": value, "low": low, "high": high}
+    return {key: round(float(v), 6) if np.isfinite(v) else None for key, v in numbers.items()}

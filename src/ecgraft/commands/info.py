@@ -1,0 +1,183 @@
+"""ecgraft info: what is in a file, a store, an encoder, a graft or a model. Reads headers; imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from math import prod
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from .. import formats
+from ..record import WAVES, InputError, Record
+from ..signal.recipe import Recipe
+from ..store import Store
+
+Block = tuple[str, Table]  # a title and what stands under it
+
+
+def info(
+    path: Annotated[Path, "An ECG file, a store, an encoder, a graft or a model folder."],
+    *,
+    format: Annotated[str | None, "Format of an ECG file, where it cannot be told from its content."] = None,
+    rate: Annotated[float | None, "Hz, for ECG files that do not say it."] = None,
+    unit: Annotated[str | None, "mV, uV, V or nV, for ECG files that do not say it."] = None,
+    leads: Annotated[str | None, "Lead names (II,V1) or standard, for ECG files that do not say them."] = None,
+) -> None:
+    """Shows what is in an ECG file, a store, an encoder, a graft or a model folder.
+
+    For a graft: which output is which diagnosis, from which probability on it says yes, and how well it scores.
+    """
+    console = Console(markup=False, highlight=False)
+    for title, table in describe(path, format=format, rate=rate, unit=unit, leads=leads):
+        console.print(_plain(title), style="bold", soft_wrap=True)
+        console.print(table, end="\n\n")
+
+
+def describe(path: Path, **given) -> list[Block]:
+    """What `info` prints, block by block; `given` as for `ecgraft.read`."""
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        return _trained(path)
+    if (path / "encoder.safetensors").is_file():
+        return _model(path)
+    return _store(path) if path.is_dir() else _record(path, formats.read(path, **given))
+
+
+def header(path: Path) -> tuple[dict, int]:
+    """The JSON header of an encoder or graft file and its number of values; the tensors are not read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            found = json.loads((file.metadata() or {})["ecgraft"])
+            count = sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputError(f"{path}: not an encoder or graft of ecgraft, or damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not an encoder or graft of ecgraft (its header is no mapping)")
+    return found, count
+
+
+def _model(path: Path) -> list[Block]:
+    files = [path / "encoder.safetensors", *sorted((path / "grafts").glob("*.safetensors"))]
+    return [block for file in files for block in _trained(file)]
+
+
+def _trained(path: Path) -> list[Block]:
+    """An encoder or a graft."""
+    found, count = header(path)
+    kind, task, card = (found.get(key) or {} for key in ("kind", "task", "card"))
+    facts = {"name": found.get("name"), "values": f"{count:,} ({path.stat().st_size / 1024:,.0f} KiB)"}
+    facts |= {key: found.get(key) for key in ("adapter", "encoder", "fingerprint", "format_version")}
+    facts |= {"architecture": found.get("config"), "recipe": _sentence(found.get("recipe")), **card}
+    blocks = [(f"{kind or 'file'} {path}", _facts(facts))]
+    if task:
+        blocks.append(_outputs(task, found.get("thresholds") or {}))
+    if found.get("metrics"):
+        blocks.append(_metrics(found["metrics"]))
+    return blocks
+
+
+def _sentence(recipe: dict | None) -> str | None:
+    return Recipe.from_dict(recipe).describe() if recipe else None
+
+
+def _outputs(task: dict, thresholds: dict) -> Block:
+    """The label table: which output is which diagnosis."""
+    table = _table("output", "label", "yes from", "codes")
+    codes = task.get("codes") or {}
+    for index, label in enumerate(task.get("labels") or [task.get("value")]):
+        table.add_row(str(index), _plain(label), _plain(thresholds.get(label)), _plain(codes.get(label)))
+    return f"outputs of task {task.get('name')} ({task.get('kind')})", table
+
+
+def _metrics(metrics: dict) -> Block:
+    of = metrics.get("of")
+    table = _table("metric", "value", "interval")
+    for name, value in _flat(metrics):
+        if isinstance(value, dict):
+            table.add_row(
+                _plain(name), _plain(value["value"]), f"{_plain(value.get('low'))} to {_plain(value.get('high'))}"
+            )
+        elif name != "of":
+            table.add_row(_plain(name), _plain(value), "")
+    return "how well it scores" + (f", on {of}" if of else ""), table
+
+
+def _flat(values: dict, before: str = ""):
+    """Nested metrics as (name, number or {"value", "low", "high"})."""
+    for name, value in values.items():
+        if isinstance(value, dict) and "value" not in value:
+            yield from _flat(value, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", value
+
+
+def _record(path: Path, record: Record) -> list[Block]:
+    facts = {key: getattr(record, key) for key in ("id", "patient", "age", "sex", "report", "source", "split", "fold")}
+    facts |= {"rate": f"{record.rate:g} Hz", "length": f"{record.seconds:.2f} s ({record.signal.shape[1]} samples)"}
+    facts |= {"labels": [code for code, yes in record.labels.items() if yes], **record.values, **record.extra}
+    for name in ("beats", "rhythms"):
+        rows = getattr(record, name)
+        facts[name] = None if rows is None else len(rows)
+    if record.waves is not None:
+        count = Counter(record.waves["kind"].tolist())
+        facts["waves"] = [f"{count[code]} {name}" for code, name in enumerate(WAVES) if count[code]]
+    leads = _table("lead", "lowest (mV)", "highest (mV)", "no sample (%)")
+    for name, x in zip(record.leads, record.signal):
+        missing = np.isnan(x).mean()
+        low, high = (np.nan, np.nan) if missing == 1 else (np.nanmin(x), np.nanmax(x))
+        leads.add_row(_plain(name), f"{low:.3f}", f"{high:.3f}", f"{100 * missing:.1f}")
+    return [(f"ECG {path}", _facts(facts)), ("leads", leads)]
+
+
+def _store(path: Path) -> list[Block]:
+    store = Store(path)
+    rate, length = store.number("rate"), store.number("length")
+    seconds = np.asarray(length) / np.asarray(rate)
+    facts = {"records": f"{len(store):,}", "patients": f"{len(set(store.column('patient'))):,}"}
+    facts |= {
+        "rates": [f"{value:g} Hz" for value in np.unique(rate)],
+        "with a report": sum(map(bool, store.column("report"))),
+    }
+    if len(store):
+        facts["length"] = f"{seconds.min():.1f} to {seconds.max():.1f} s, {seconds.sum() / 3600:.1f} h in all"
+    for name in ("source", "split"):
+        facts[name] = [f"{value or 'none'} {count:,}" for value, count in Counter(store.column(name)).most_common(20)]
+    labels = _table("code", "yes", "no", "unknown")
+    table = np.asarray(store.labels)
+    for code, column in sorted(zip(store.codes, table.T), key=lambda pair: -int((pair[1] == 1).sum())):
+        labels.add_row(_plain(code), *(f"{int((column == value).sum()):,}" for value in (1, 0, -1)))
+    return [(f"store {path}", _facts(facts)), ("labels", labels)]
+
+
+def _facts(facts: dict) -> Table:
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        if value not in (None, "", [], {}):
+            table.add_row(_plain(name), _plain(value))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None)
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def _plain(value) -> str:
+    """One line of printable characters: what comes out of a file may not steer the terminal."""
+    if isinstance(value, float):
+        return f"{value:.3g}" if value == value else "not known"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() else " " for c in text)

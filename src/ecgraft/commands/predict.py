@@ -1,0 +1,103 @@
+"""ecgraft predict: what a model says of ECG files, as JSON, CSV or an HTML page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from .. import formats
+from ..model import Model, Prediction
+from ..record import InputError, Record, UsageError
+from ..report import Page
+
+FORMATS = (".json", ".csv", ".html")
+
+
+def predict(
+    files: Annotated[list[Path], "ECG files"],
+    *,
+    model: Annotated[str, "model folder"] = "default",
+    task: Annotated[list[str] | None, "grafts to run (default: all)"] = None,
+    to: Annotated[Path | None, "file to write: .json, .csv or .html (default: JSON on the screen)"] = None,
+    rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
+    unit: Annotated[str | None, "unit, for files that do not say"] = None,
+    leads: Annotated[str | None, "lead names separated by commas, for files that do not say"] = None,
+) -> list[dict]:
+    """Reads ECG files of any length and lead set and runs the model's grafts on them."""
+    if to is not None and to.suffix not in FORMATS:
+        raise UsageError(f"--to {to}: the ending says the format; use one of {', '.join(FORMATS)}")
+    loaded = Model.load(model)
+    if not loaded.grafts:
+        raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt")
+    given = {"rate": rate, "unit": unit, "leads": tuple(leads.split(",")) if leads else None}
+    records = [formats.read(file, **{key: value for key, value in given.items() if value is not None}) for file in files]
+    said = [(record, loaded.predict(record, task)) for record in records]
+    rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
+    if to is None:
+        json.dump(rows, sys.stdout, indent=1)
+        print()
+    else:
+        write(to, rows, said)
+    return rows
+
+
+def write(to: Path, rows: list[dict], said: list[tuple[Record, dict[str, Prediction]]]) -> None:
+    """Writes beside, then renames."""
+    text = {".json": lambda: json.dumps(rows, indent=1), ".csv": lambda: table(rows), ".html": lambda: page(said).html()}
+    to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(to.name + ".part")
+    beside.write_text(text[to.suffix](), encoding="utf-8")
+    os.replace(beside, to)
+
+
+def table(rows: list[dict]) -> str:
+    """One line for each probability, value, wave or beat."""
+    out = io.StringIO()
+    columns = ["record", "graft", "what", "lead", "probability", "answer", "onset", "peak", "offset", "value"]
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        same = {"record": row["record"], "graft": row["graft"]}
+        for label, p in row.get("probability", {}).items():
+            writer.writerow(same | {"what": label, "probability": p, "answer": int(label in row["answer"])})
+        for wave in row.get("waves", []):
+            times = {key: wave[key] for key in ("onset", "peak", "offset")}
+            writer.writerow(same | {"what": wave["wave"], "lead": wave["lead"], **times})
+        for beat in row.get("beats", []):
+            writer.writerow(same | {"what": beat["class"], "peak": beat["time"]})
+        if "value" in row:
+            writer.writerow(same | {"what": row["graft"], "value": row["value"]})
+    return out.getvalue()
+
+
+def page(said: list[tuple[Record, dict[str, Prediction]]]) -> Page:
+    """The ECGs with their waves in colour and the answers beneath."""
+    made = Page("Predictions", f"{len(said)} records")
+    for record, predictions in said:
+        made.section(record.id)
+        waves = next((p for p in predictions.values() if p.waves is not None), None)
+        shown = record.but(waves=None, scored=None)
+        made.ecg(shown, on_leads(waves, record) if waves else None, seconds=min(10.0, record.seconds))
+        for name, prediction in predictions.items():
+            if prediction.probability:
+                ranked = sorted(prediction.probability.items(), key=lambda pair: -pair[1])[:12]
+                rows = [[label, p, "yes" if label in prediction.answer else "no"] for label, p in ranked]
+                made.table(["label", "probability", "answer"], rows, caption=name)
+            if prediction.value is not None:
+                made.text(f"{name}: {prediction.value:.1f}")
+        notes = list(dict.fromkeys(note for p in predictions.values() for note in p.notes))
+        made.text(*(f"Note: {note}." for note in notes))
+    return made
+
+
+def on_leads(prediction: Prediction, record: Record):
+    """The prediction's waves with `lead` counting the record's own leads; those of derived leads are left out."""
+    place = [record.leads.index(name) if name in record.leads else -2 for name in prediction.leads]
+    waves = prediction.waves.copy()
+    waves["lead"] = [place[lead] for lead in waves["lead"]]
+    return waves[waves["lead"] >= 0]

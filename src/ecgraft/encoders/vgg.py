@@ -1,0 +1,88 @@
+"""The branches of BELL (Liu et al. 2024): a slim VGG-16 for each lead (78,216 parameters), or one for all leads.
+
+A lead never meets another one: channels [i D, (i + 1) D) of a level belong to lead i.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from ..nn import ConvNorm, masked_mean, steps
+from ..record import LEADS
+from . import silence
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """groups: widths of the convolutions before each halving. lead_embedding: for `shared` branches only."""
+
+    leads: tuple[str, ...] = LEADS
+    rate: float = Field(204.8, gt=0)  # Hz: 2048 samples in 10 s
+    groups: tuple[tuple[int, ...], ...] = ((8, 8), (16, 16), (32, 32, 32), (64, 64, 64), (64, 64, 64))
+    branches: Literal["separate", "shared"] = "separate"
+    lead_embedding: Literal["stem", "none"] = "stem"
+
+
+class Vgg(nn.Module):
+    """Absent leads: zero maps. Shared branches: the maps of the C' present leads are scaled by C / C', as in inverted
+    dropout, so that the plain mean over leads in `pool` is the mean over the present ones.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config, self.leads, self.rate = config, config.leads, config.rate
+        self.shared = config.branches == "shared"
+        C = len(config.leads)
+        branches = 1 if self.shared else C
+        inputs, stages = 1, []
+        for group in config.groups:
+            layers: list[nn.Module] = []
+            for width in group:
+                layers.append(ConvNorm(branches * inputs, branches * width, 3, groups=branches, bias=True))
+                inputs = width
+            stages.append(nn.Sequential(*layers, nn.MaxPool1d(2, ceil_mode=True)))
+        if self.shared and config.lead_embedding == "stem":
+            stages[0].insert(1, LeadEmbedding(C, config.groups[0][0]))
+        self.stages = nn.ModuleList(stages)
+        self.widths = [C * group[-1] for group in config.groups]
+        self.strides = [2 ** (i + 1) for i in range(len(config.groups))]
+        self.width = inputs if self.shared else C * inputs
+
+    def forward(self, x: Tensor, present: Tensor) -> list[Tensor]:  # (B, C, T), (B, C) -> [(B, C D, N)]
+        B, C, T = x.shape
+        y = silence(self, x, present)
+        if self.shared:
+            y = y.reshape(B * C, 1, T)
+        weight = present / present.sum(1, keepdim=True).clamp(min=1) * C if self.shared else present  # (B, C)
+        levels = []
+        for stage in self.stages:
+            y = stage(y)
+            by_lead = y.reshape(B, C, -1, y.shape[-1]) * weight[:, :, None, None].to(y.dtype)
+            levels.append(by_lead.flatten(1, 2))
+        return levels
+
+    def pool(self, levels: list[Tensor], length: Tensor) -> Tensor:  # (B,) -> (B, C D), or (B, D) if shared
+        e = levels[-1]
+        h = masked_mean(e, steps(length, self.strides[-1], e.shape[-1]))
+        return h.unflatten(1, (len(self.leads), -1)).mean(1) if self.shared else h
+
+
+class LeadEmbedding(nn.Module):
+    """A learned vector for each lead, zero at first. (A norm that sees one lead alone would remove it.)"""
+
+    def __init__(self, leads: int, width: int):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(leads, width))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B C, D, T) -> (B C, D, T)
+        by_lead = x.unflatten(0, (-1, len(self.table)))
+        return (by_lead + self.table[..., None]).flatten(0, 1)
+
+
+def build(config: Config) -> Vgg:
+    return Vgg(config)

@@ -1,0 +1,74 @@
+"""Convolution with a norm, and changes of time resolution.
+
+Step n of a map of stride s stands at sample n s: every convolution pads (k - 1) // 2 on the left and k // 2 on the
+right, so ceil(T / s) steps come out of T samples, for any T >= 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ACTIVATIONS = {
+    None: nn.Identity,
+    "relu": lambda: nn.ReLU(inplace=True),
+    "leaky": lambda: nn.LeakyReLU(0.01, inplace=True),
+    "silu": nn.SiLU,
+}
+
+
+class ConvNorm(nn.Module):
+    """Convolution, BatchNorm, activation: the unit in which adapters find their place, by type and `kernel`."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        bias: bool = False,
+        activation: str | None = "relu",
+    ):
+        super().__init__()
+        self.kernel = kernel
+        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=bias)
+        self.norm = nn.BatchNorm1d(outputs)
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B, D, ceil(T / stride))
+        if self.kernel % 2 == 0:
+            x = F.pad(x, (0, 1))
+        return self.activation(self.norm(self.conv(x)))
+
+
+def kaiming(module: nn.Module) -> nn.Module:
+    """Every convolution of `module` from the normal distribution of He et al. 2015 (fan in), its bias zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv1d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module
+
+
+def fit(x: Tensor, length: int) -> Tensor:  # (..., T) -> (..., length)
+    """Cut at the end, or pad there with zeros."""
+    return F.pad(x, (0, length - x.shape[-1]))
+
+
+def upsample(x: Tensor, factor: int, length: int) -> Tensor:  # (B, D, N) -> (B, D, length)
+    """Linear interpolation to steps `factor` times as dense, the old ones at multiples of `factor`.
+
+    The last value is held where no further step follows. Written in place, at half the cost of F.interpolate.
+    """
+    if factor == 1:
+        return x[..., :length]
+    dense = x.new_empty(*x.shape, factor)  # (B, D, N, factor)
+    dense[..., 0] = x
+    dense[..., -1, 1:] = x[..., -1:]
+    for i in range(1, factor):
+        dense[..., :-1, i] = torch.lerp(x[..., :-1], x[..., 1:], i / factor)
+    return dense.flatten(-2)[..., :length]

@@ -1,0 +1,89 @@
+"""What is wrong with the leads of a record, in sentences a person can act on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..record import Record
+
+FLAT = 1e-3  # mV between the lowest and highest sample
+STILL = 0.5  # share of samples that equal the one before, over runs of a fifth of a second
+RAIL = 0.002  # share of samples stuck at the lowest or highest value
+LARGEST = 10.0  # mV away from the median
+SMALLEST = 0.05  # mV between the lowest and highest sample
+HUM = 0.05  # mV, amplitude of the mains
+MISSING = 0.01  # share of samples
+SECONDS = 60.0  # the mains is looked for in the first minute
+
+
+def findings(record: Record) -> list[str]:
+    """One sentence for each thing wrong with a lead; an empty list is a clean record. About 1 ms for 12 x 5000."""
+    found = []
+    hum = _hum(record.signal[:, : int(SECONDS * record.rate)], record.rate)
+    for name, x, (hertz, amplitude) in zip(record.leads, record.signal, hum):
+        sentence = _shape(x, record.rate)
+        if sentence:
+            found.append(f"lead {name} {sentence}")
+        if amplitude > HUM:
+            found.append(f"lead {name} has mains hum: {amplitude:.2f} mV at {hertz} Hz")
+    return found
+
+
+def _shape(x: np.ndarray, rate: float) -> str:
+    """The first thing wrong with one lead (T,), or nothing."""
+    there = np.isfinite(x)
+    missing = 1 - there.mean()
+    if missing == 1:
+        return "has no samples"
+    x = x if missing == 0 else x[there]
+    low, high = float(x.min()), float(x.max())
+    if high - low < FLAT:
+        return f"is flat at {low:.3g} mV"
+    if missing > MISSING:
+        return f"has no samples for {missing:.0%} of its time"
+    middle = float(np.median(x[:: max(1, x.size // 2000)]))
+    if max(high - middle, middle - low) > LARGEST:
+        return f"reaches {max(high, low, key=abs):.3g} mV, more than a heart gives: check its unit and gain"
+    if high - low < SMALLEST:
+        return f"spans only {high - low:.2g} mV: check its unit and gain"
+    stuck, level = max((_stuck(x, low), low), (_stuck(x, high), high))
+    if stuck > RAIL:
+        return f"is clipped at {level:.3g} mV for {stuck:.1%} of its time"
+    still = _still(x, max(2, int(0.2 * rate)))
+    if still > STILL:
+        return f"stands still for {still:.0%} of its time"
+    return ""
+
+
+def _stuck(x: np.ndarray, level: float) -> float:
+    """Share of samples that stay at `level` for three samples or more, in two places at least (a filled end is one)."""
+    at = np.flatnonzero(x == np.float32(level))
+    runs = np.diff(np.r_[-1, np.flatnonzero(np.diff(at) > 1), at.size - 1])
+    runs = runs[runs > 2]
+    return runs.sum() / x.size if runs.size > 1 else 0.0
+
+
+def _still(x: np.ndarray, run: int) -> float:
+    """Share of samples inside runs of at least `run` equal samples."""
+    edges = np.flatnonzero(np.diff(x)) + 1
+    lengths = np.diff(np.r_[0, edges, x.size])
+    return float(lengths[lengths >= run].sum() / x.size)
+
+
+def _hum(signal: np.ndarray, rate: float) -> list[tuple[int, float]]:
+    """The stronger of 50 and 60 Hz in each lead: (Hz, amplitude in mV), 0 where it does not stand out."""
+    C, T = signal.shape
+    best = [(50, 0.0)] * C
+    x = np.nan_to_num(signal, nan=0.0, posinf=0.0, neginf=0.0)
+    window = np.hanning(T).astype(np.float32) * np.float32(2 / max(np.hanning(T).sum(), 1e-9))
+    for hertz in (50, 60):
+        if rate <= 2 * (hertz + 4) or rate > T:
+            continue
+        probes = np.array([hertz, hertz - 4, hertz - 3, hertz + 3, hertz + 4], dtype=np.float32)
+        angle = (2 * np.pi * probes[:, None] / rate * np.arange(T)).astype(np.float32)
+        level = np.abs(x @ (window * np.cos(angle)).T + 1j * (x @ (window * np.sin(angle)).T))  # (C, 5) mV
+        stands_out = level[:, 0] > 4 * level[:, 1:].mean(axis=1)
+        best = [
+            (hertz, float(level[i, 0])) if stands_out[i] and level[i, 0] > best[i][1] else best[i] for i in range(C)
+        ]
+    return best

@@ -1,0 +1,96 @@
+"""What a recording adds: baseline wander, muscle, electrode motion and mains, per electrode.
+
+Noise is read at random places from long tables made once per rate, so a record costs copies instead of random numbers.
+It is added to electrode potentials, not to leads: Einthoven's and Goldberger's identities hold in noise too.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+
+from .config import Config
+from .draw import Draw
+from .plan import Plan
+
+BLOCK = 64  # samples; tables are read from multiples of it
+_SECONDS = 700  # length of each table
+KINDS = ("wander", "muscle", "motion", "50", "60", "smooth")
+
+
+@functools.lru_cache(maxsize=4)
+def tables(rate: float, device: str) -> torch.Tensor:
+    """(len(KINDS), n, BLOCK) float32: noises of unit variance (mains: unit amplitude)."""
+    n = math.ceil(_SECONDS * rate / BLOCK) * BLOCK
+    maker = torch.Generator().manual_seed(20240229)
+    time = torch.arange(n, dtype=torch.float64) / rate
+    f = torch.fft.rfftfreq(n, 1 / rate)
+    wander = _coloured(f, n, maker, (1 / (1 + (f / 0.25) ** 2)) * (f > 0.04))
+    muscle = _coloured(f, n, maker, (f / (f + 15)) / (1 + (f / 110) ** 4) ** 0.5)
+    bursts = torch.exp(0.5 * _coloured(f, n, maker, (f < 0.6) * 1.0))
+    swings = _coloured(f, n, maker, (1 / (0.7 + f) ** 1.4) * (f > 0.3) * (f < 30))
+    motion = swings * torch.exp(1.3 * _coloured(f, n, maker, (f < 0.3) * 1.0))
+    smooth = _coloured(f, n, maker, torch.exp(-0.5 * (f / 0.7) ** 2) * (f > 0))
+    hum = [torch.sin(2 * math.pi * hz * time) + 0.15 * torch.sin(6 * math.pi * hz * time + 1) for hz in (50, 60)]
+    kinds = [wander, _unit(muscle * bursts), _unit(motion), *hum, smooth]
+    return torch.stack([kind.float() for kind in kinds]).reshape(len(KINDS), -1, BLOCK).to(device)
+
+
+def _coloured(f: torch.Tensor, n: int, maker: torch.Generator, shape: torch.Tensor) -> torch.Tensor:
+    """Gaussian noise with the given amplitude spectrum, unit variance."""
+    white = torch.fft.rfft(torch.randn(n, generator=maker, dtype=torch.float64))
+    return _unit(torch.fft.irfft(white * shape, n))
+
+
+def _unit(x: torch.Tensor) -> torch.Tensor:
+    return (x - x.mean()) / x.std()
+
+
+def read(draw: Draw, name: str, kinds: torch.Tensor, samples: int, rate: float) -> torch.Tensor:
+    """(B, n, samples): stretches at random places of the tables `kinds` (n,) or (B, n)."""
+    table = tables(rate, str(draw.key.device))  # (K, blocks, BLOCK)
+    blocks = math.ceil(samples / BLOCK)
+    repeats = math.ceil((blocks + 1) / table.shape[1])  # above 1 for a record longer than the tables
+    places = repeats * table.shape[1] - blocks
+    first = (draw.uniform(f"noise/{name}", n=kinds.shape[-1]) * places).long()
+    block = (first[..., None] + torch.arange(blocks, device=first.device)) % table.shape[1]
+    return table.flatten(0, 1)[kinds[..., None] * table.shape[1] + block].flatten(2)[..., :samples]
+
+
+SOURCES = (("wander", 6), ("muscle", 9), ("motion", 2), ("50", 1))
+
+
+def gains(draw: Draw, plan: Plan, config: Config) -> torch.Tensor:
+    """(B, 9, 18): how much of each source (in the order of SOURCES) is at each electrode, mV."""
+    B, device = len(draw.key), draw.key.device
+    hand = plan.handheld
+    bad = torch.where(hand & draw.chance("noise/bad", 0.12), draw.lognormal("noise/worse", 3, 0.4), 1.0)
+    wander = draw.lognormal("wander", 0.037, 0.7) * bad * config.wander
+    muscle = draw.lognormal("muscle", 0.0022, 0.7) * torch.where(hand, 1.7, 1.0) * bad * config.muscle
+    moving = draw.chance("motion", torch.where(hand, 0.6, 0.12))
+    motion = draw.lognormal("motion/size", 0.045, 0.8) * moving * bad * config.motion
+    mains = draw.lognormal("mains/size", 0.004, 0.8) * draw.chance("mains", 0.3) * config.mains
+    each = draw.lognormal("noise/electrode", 1.0, 0.45, 9)
+    out = [
+        draw.normal("wander/mix", 0, 6**-0.5, 54).reshape(B, 9, 6) * (wander[:, None] * each)[..., None],
+        torch.diag_embed(muscle[:, None] * each),
+        _few(draw, "motion/at", 2) * motion[:, None, None],
+        (draw.normal("mains/mix", 0, 1, 9) * mains[:, None])[..., None],
+    ]
+    return torch.cat([part.to(device) for part in out], 2)
+
+
+def _few(draw: Draw, name: str, n: int) -> torch.Tensor:
+    """(B, 9, n): each source at one electrode alone."""
+    at = draw.choice(name, [1] * 9, n)
+    return torch.nn.functional.one_hot(at, 9).transpose(1, 2).double()
+
+
+def sources(draw: Draw, samples: int, rate: float) -> torch.Tensor:
+    """(B, 18, samples): the noise sources of every record."""
+    kinds = [KINDS.index(kind) for kind, n in SOURCES for _ in range(n)]
+    kinds = torch.tensor(kinds, device=draw.key.device).repeat(len(draw.key), 1)
+    kinds[:, -1] += draw.chance("mains/sixty", 0.35)  # mains of 60 Hz
+    return read(draw, "sources", kinds, samples, rate)

@@ -1,0 +1,110 @@
+"""ecgraft info: what is in a file, by hand-made files of every kind."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from ecgraft.commands.info import describe, info
+from ecgraft.record import InputError
+from ecgraft.signal.recipe import Recipe
+
+TENSORS = {"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float32)}  # 17 values
+GRAFT = {
+    "kind": "graft",
+    "format_version": 1,
+    "name": "rhythm",
+    "adapter": "linear",
+    "encoder": "0123456789abcdef",
+    "recipe": Recipe().to_dict(),
+    "task": {"name": "rhythm", "kind": "multiclass", "labels": ["N", "A"], "codes": {"A": ["cinc2017:A", "scp:AFIB"]}},
+    "thresholds": {"A": 0.375},
+    "metrics": {"of": "the test part", "macro f1": {"value": 0.81, "low": 0.76, "high": 0.85}, "N": {"f1": 0.9}},
+    "card": {"seed": 3, "note": "[bold]\x1b[31mred"},
+}
+
+
+def shown(path, **given) -> str:
+    console = Console(width=200, file=io.StringIO(), markup=False, highlight=False)
+    for title, table in describe(path, **given):
+        console.print(title, table, sep="\n")
+    return console.file.getvalue()
+
+
+def row(text: str, start: str) -> str:
+    """The line whose first words are `start`, with single spaces."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return next(line for line in lines if line.startswith(start))
+
+
+@pytest.fixture
+def graft(tmp_path):
+    save_file(TENSORS, tmp_path / "rhythm.safetensors", {"ecgraft": json.dumps(GRAFT)})
+    return tmp_path / "rhythm.safetensors"
+
+
+def test_graft_says_which_output_is_which_diagnosis(graft):
+    text = shown(graft)
+    assert row(text, "1 A") == "1 A 0.375 cinc2017:A, scp:AFIB" and row(text, "0 N") == "0 N"
+    assert row(text, "macro f1") == "macro f1 0.81 0.76 to 0.85" and row(text, "N f1") == "N f1 0.9"
+    assert "on the test part" in text and row(text, "values").startswith("values 17 (")
+    assert row(text, "recipe").endswith(Recipe().describe()) and row(text, "seed") == "seed 3"
+
+
+def test_what_comes_out_of_a_file_does_not_steer_the_terminal(graft):
+    text = shown(graft)
+    assert "\x1b" not in text and "[bold] [31mred" in text
+
+
+def test_model_folder(graft, tmp_path):
+    header = {"kind": "encoder", "name": "resnet18", "config": {"width": 32}, "fingerprint": "0123456789abcdef"}
+    save_file(TENSORS, tmp_path / "encoder.safetensors", {"ecgraft": json.dumps(header)})
+    (tmp_path / "grafts").mkdir()
+    graft.rename(tmp_path / "grafts" / "rhythm.safetensors")
+    text = shown(tmp_path)
+    assert row(text, "architecture") == "architecture width 32" and row(text, "1 A").startswith("1 A 0.375")
+
+
+def test_ecg_file(tmp_path):
+    path = tmp_path / "ecg.csv"
+    path.write_text("I,V9\n" + "0.5,-1\n" * 499 + "0.25,nan\n")
+    with pytest.raises(InputError, match="rate"):
+        describe(path)
+    text = shown(path, rate=500, unit="mV")
+    assert row(text, "rate") == "rate 500 Hz" and row(text, "length") == "length 1.00 s (500 samples)"
+    assert row(text, "I ") == "I 0.250 0.500 0.0" and row(text, "V9") == "V9 -1.000 -1.000 0.2"
+
+
+@pytest.mark.parametrize("change", ["missing", "truncated", "foreign", "no json", "list"])
+def test_bad_file(graft, change):
+    if change == "missing":
+        graft.unlink()
+    elif change == "truncated":
+        graft.write_bytes(graft.read_bytes()[:100])
+    else:
+        metadata = {"foreign": None, "no json": {"ecgraft": "{"}, "list": {"ecgraft": "[]"}}[change]
+        save_file(TENSORS, graft, metadata)
+    with pytest.raises(InputError, match=r"rhythm\.safetensors"):
+        describe(graft)
+
+
+def test_folder_that_is_nothing(tmp_path):
+    with pytest.raises(InputError, match=str(tmp_path.name)):
+        describe(tmp_path)
+
+
+def test_prints(graft, capsys):
+    info(graft)
+    assert "outputs of task rhythm (multiclass)" in capsys.readouterr().out
+
+
+def test_needs_no_torch(graft):
+    code = "import sys; from ecgraft.commands.info import info; info(sys.argv[1]); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code, str(graft)], capture_output=True).returncode == 0
