@@ -1,6 +1,6 @@
-"""Trains the model that comes with ecgraft, on simulated ECGs alone: the encoder, and a graft for findings and one for waves.
+"""Trains the model that comes with ecgraft, on simulated ECGs alone: encoder, a graft for findings, one for waves.
 
-    python benchmarks/default_encoder.py --to runs/default            # about two hours on two cores; goes on when interrupted
+    python benchmarks/default_encoder.py --to runs/default            # goes on when interrupted
     python benchmarks/default_encoder.py --to runs/default --install  # and puts it into the package
 
 Every batch is simulated when it is needed, so no ECG comes twice and nothing is stored. What it scores on real ECGs,
@@ -28,9 +28,7 @@ from ecgraft.tasks import Task, waves
 from ecgraft.training import Config, fit
 
 PACKAGED = Path(__file__).parents[1] / "src" / "ecgraft" / "model" / "default"
-FINDINGS = Task(
-    "findings", "multilabel", simulator.NAMES, {f.name: tuple(f.codes) for f in simulator.FINDINGS}
-)
+FINDINGS = Task("findings", "multilabel", simulator.NAMES, {f.name: tuple(f.codes) for f in simulator.FINDINGS})
 VIEWS = {
     "gain": {"record": 1.5, "lead": 1.1, "flip": 0.1},
     "noise": {"share": 0.3},

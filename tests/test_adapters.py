@@ -153,7 +153,7 @@ def test_wrong_use_is_named(encoder):
     with pytest.raises(UsageError, match="norm"):
         adapters.attach(encoder, "full", {"norm": "off"})
     adapters.attach(encoder, "linear")
-    with pytest.raises(UsageError, match="'linear'.*detach"):
+    with pytest.raises(UsageError, match=r"'linear'.*detach"):
         adapters.attach(encoder, "full")
 
 
@@ -166,5 +166,5 @@ def test_foreign_tensors_are_refused(encoder):
     with pytest.raises(InputError, match="'more' does not belong"):
         adapters.restore(encoder, tensors | {"more": torch.zeros(3)})
     del tensors[name]
-    with pytest.raises(InputError, match="stages.0.conv.weight' is missing"):
+    with pytest.raises(InputError, match=r"stages\.0\.conv\.weight' is missing"):
         adapters.restore(encoder, tensors)

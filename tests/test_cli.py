@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +212,15 @@ def test_every_verb_says_what_its_options_are(capsys, verb):
     assert function.__doc__ and all(p.help for p in known.values() if p.positional or p.named), verb
     assert not {"config", "debug", "help"} & set(known), "these belong to every verb"
     assert run(capsys, verb, "--help")[0] == 0
+
+
+def test_commands_in_the_readme_are_right():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"(?:^|`)ecgraft (\w+) ([^`\n#]+)", text, re.MULTILINE)
+    found = [(verb, words.split()) for verb, words in found if verb in cli.VERBS]
+    assert len(found) > 4
+    for verb, words in found:
+        options.parse(verb, cli.find(verb), words)
 
 
 def test_it_runs_as_a_program_on_a_poor_console():

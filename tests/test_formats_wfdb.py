@@ -90,6 +90,21 @@ def test_variable_segments_with_gaps_equal_the_library(shared_data):
     np.testing.assert_array_equal(record.signal, expected)
 
 
+def test_segments_with_a_gap_and_a_lead_that_is_not_in_all(tmp_path):
+    first = write(tmp_path, "s1", T=30, leads=("II", "ECG", "RESP"), units="mV")
+    second = write(tmp_path, "s2", T=20, leads=("RESP", "V1", "II"), units="uV", gain=1.0)
+    (tmp_path / "m.hea").write_text("m/3 3 250 60\ns1 30\n~ 10\ns2 20\n# 60 F\n")
+    record = formats.read(tmp_path / "m.hea")
+    assert (record.leads, record.age, record.sex) == (("II", "ECG"), 60, "F")
+    np.testing.assert_allclose(record.signal[:, :30], (first.T[:2] - 3) / 500, rtol=1e-6)
+    assert np.isnan(record.signal[:, 30:40]).all() and np.isnan(record.signal[1, 40:]).all()
+    np.testing.assert_allclose(record.signal[0, 40:], (second.T[2] - 3) / 1000, rtol=1e-6)
+    assert formats.find(tmp_path) == [tmp_path / "m.hea"]
+    (tmp_path / "m.hea").write_text("m/2 3 250 61\ns1 31\ns2 20\n")
+    with pytest.raises(InputError, match="segment s1 has fewer than its 31 samples"):
+        formats.read(tmp_path / "m.hea")
+
+
 def test_slower_leads_are_held(shared_data):
     record = formats.read(shared_data / "wfdb/test01_00s_frame.hea")
     assert record.rate == 1000 and record.signal.shape == (3, 8000)

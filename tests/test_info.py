@@ -13,8 +13,9 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from ecgraft.commands.info import describe, info
-from ecgraft.record import InputError
+from ecgraft.record import InputError, Record
 from ecgraft.signal.recipe import Recipe
+from ecgraft.store import StoreWriter
 
 TENSORS = {"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float32)}  # 17 values
 GRAFT = {
@@ -80,6 +81,20 @@ def test_ecg_file(tmp_path):
     text = shown(path, rate=500, unit="mV")
     assert row(text, "rate") == "rate 500 Hz" and row(text, "length") == "length 1.00 s (500 samples)"
     assert row(text, "I ") == "I 0.250 0.500 0.0" and row(text, "V9") == "V9 -1.000 -1.000 0.2"
+
+
+def test_store(tmp_path):
+    leads, signal = ("I", "II"), np.zeros((2, 5000), np.float32)
+    with StoreWriter(tmp_path / "store") as writer:
+        for number in range(3):
+            labels = {"scp:NORM": int(number > 0), **({"own:x": 0} if number == 2 else {})}
+            record = Record(signal, 500, leads, id=str(number), patient="a" if number else "b", labels=labels)
+            writer.add(record.but(source="here", report="sinus rhythm" if number else None))
+    text = shown(tmp_path / "store")
+    assert row(text, "records") == "records 3" and row(text, "patients") == "patients 2"
+    assert row(text, "length") == "length 10.0 to 10.0 s, 0.0 h in all" and row(text, "rate") == "rate 500 Hz 3"
+    assert row(text, "source") == "source here 3" and row(text, "reports") == "reports 2 records"
+    assert row(text, "scp:NORM") == "scp:NORM 2 1 0" and row(text, "own:x") == "own:x 0 1 2"
 
 
 @pytest.mark.parametrize("change", ["missing", "truncated", "foreign", "no json", "list"])

@@ -210,6 +210,11 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     )
 
 
+def test_nothing_to_score_is_said():
+    with pytest.raises(InputError, match="no records to score"):
+        bootstrap.estimate(lambda w: {}, [])
+
+
 def test_intervals_are_numpy_percentiles_of_the_defined_replicates():
     replicas = np.random.default_rng(0).random((101, 3))
     replicas[:30, 1] = np.nan
@@ -225,11 +230,11 @@ def test_a_thousand_replicates_of_20000_records_and_20_classes_take_seconds():
     rng = np.random.default_rng(0)
     y = (rng.random((20_000, 20)) < rng.uniform(0.01, 0.4, 20)).astype(np.int8)
     score = 1 / (1 + np.exp(-rng.normal(size=y.shape) - y))
-    start = time.perf_counter()
+    start = time.process_time()
     ours = bootstrap.estimate(lambda w: {"auroc": ranking.auroc(y, score, weights=w)}, rng.integers(0, 17_000, 20_000))
-    ours, width = time.perf_counter() - start, ours["auroc"].high - ours["auroc"].low
-    start = time.perf_counter()
+    ours, width = time.process_time() - start, ours["auroc"].high - ours["auroc"].low
+    start = time.process_time()
     [sklearn.roc_auc_score(y[:, k], score[:, k]) for k in range(20)]
-    loop = 1000 * (time.perf_counter() - start)
+    loop = 1000 * (time.process_time() - start)
     assert ours < 10 and ours < loop / 5
     assert (width > 0).all() and (width < 0.1).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgraft.metrics import beats, match, waves
+from ecgraft.metrics import beats, bootstrap, match, waves
 from ecgraft.record import QRS, SPAN, WAVE, P, T, waves_array
 
 RATE = 500  # 75 samples are 150 ms
@@ -120,6 +120,15 @@ def test_errors_are_what_was_added_in_milliseconds_at_any_rate():
         assert scores["f1"][2] == 1
         assert scores["mean"][2] == pytest.approx(1000 * shift.mean() / rate)
         assert scores["sd"][2] == pytest.approx(1000 * shift.std(ddof=1) / rate)
+
+
+def test_counts_of_records_bootstrap_by_patient():
+    truth = rows((QRS, 0, 500, 550), (QRS, 0, 1500, 1550))
+    one = waves.count(truth, truth[:1], None, RATE, leads=(0,))
+    counts = np.stack([one, one, waves.count(truth, truth, None, RATE, leads=(0,))])
+    result = bootstrap.estimate(lambda w: waves.scores(np.tensordot(w, counts, 1)), ["a", "a", "b"], replicates=300)
+    assert result["sensitivity"].value[2] == pytest.approx(4 / 6)
+    assert (result["sensitivity"].low[2], result["sensitivity"].high[2]) == (0.5, 1)  # patient a alone, patient b alone
 
 
 def test_dice_by_hand():

@@ -11,10 +11,10 @@ from torch import nn
 
 from ecgraft.model import Graft, Model, infer
 from ecgraft.model.model import FORMAT
-from ecgraft.model.predict import decide, rescale
+from ecgraft.model.predict import decide
 from ecgraft.nn import files
 from ecgraft.nn.network import HeadConfig, Network, build_head
-from ecgraft.record import LEADS, WAVE, InputError, Record, UsageError
+from ecgraft.record import LEADS, InputError, Record, UsageError
 from ecgraft.signal.recipe import Recipe
 from ecgraft.tasks import Task, waves
 from ecgraft.training import Examples
@@ -147,7 +147,7 @@ def test_record_logits_are_the_mean_over_windows():
         leads=("I", "II"), normalise="none", low=None, high=None))  # fmt: skip
     record = ecg(4.0, 250.0, ("I", "II"))
     examples = Examples(infer.Memory([record], network.recipe), np.arange(1))
-    (_, output), = infer.run(network, examples, 500)
+    ((_, output),) = infer.run(network, examples, 500)
     halves = torch.from_numpy(np.stack([record.signal[:, :500].mean(1), record.signal[:, 500:].mean(1)]))
     expected = network.heads["h"].linear(halves).mean(0).detach().numpy()
     assert np.allclose(output, expected, atol=1e-6)
@@ -168,11 +168,6 @@ def test_wave_times_are_in_the_records_own_samples():
     model.add(graft_on(model, waves.TASK, "waves"))
     said = model.predict(ecg(rate=1000.0))["waves"]
     assert said.rate == 1000.0 and said.waves["offset"].max() > 5000 and said.waves["offset"].max() < 10000
-
-
-def test_rescaled_waves_keep_what_is_unknown():
-    rows = np.array([(1, 0, 10, 20, -1)], WAVE)
-    assert rescale(rows, 2.0).tolist() == [(1, 0, 20, 40, -1)]
 
 
 def test_decisions_take_scores_at_the_threshold():

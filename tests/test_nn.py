@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ecgraft.nn import ConvNorm, Dense, Pooled, alone, fit, fuse, kaiming, masked_max, masked_mean, steps, upsample
+from ecgraft.nn import ConvNorm, Dense, Pooled, alone, fuse, kaiming, masked_max, masked_mean, steps, upsample
 
 
 def _stirred(module: nn.Module) -> nn.Module:
@@ -72,11 +72,6 @@ def test_fuse_leaves_a_norm_that_was_replaced():
     layer.norm = nn.Sequential(layer.norm, nn.Conv1d(2, 2, 1))
     x = torch.randn(1, 2, 10)
     assert torch.equal(fuse(layer)(x), layer(x))
-
-
-def test_fit():
-    x = torch.arange(1.0, 4)
-    assert fit(x, 2).tolist() == [1, 2] and fit(x, 5).tolist() == [1, 2, 3, 0, 0]
 
 
 @pytest.mark.parametrize("factor,length", [(1, 5), (2, 10), (2, 9), (3, 14), (4, 17)])

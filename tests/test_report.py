@@ -88,11 +88,11 @@ def test_waves_lie_where_their_samples_are():
         beats(("I", "II"), waves=waves, scored=np.array([(-1, 50, 900)], dtype=SPAN)), waves[waves["kind"] == QRS]
     )
     shaded = [b for b in sheet.boxes if b.opacity == 0.2]
-    assert [(b.x, b.width, b.colour) for b in shaded] == [(LEFT + 25, 2.5, colours.WAVES[QRS])]
+    assert [(round(b.x, 3), round(b.width, 3), b.colour) for b in shaded] == [(LEFT + 25, 2.5, colours.WAVES[QRS])]
     bars = [b for b in sheet.boxes if b.opacity == 1]
     found = sorted((round(b.x, 3), round(b.width, 3), b.colour) for b in bars)
     assert found == sorted([(35, 2.5, colours.WAVES[QRS]), (45, 5, colours.WAVES[T])] + 2 * [(15, 2, colours.WAVES[P])])
-    assert [(b.x, b.width) for b in sheet.boxes if b.opacity == 0.8 and b.height == 0.3] == [(12.5, 42.5)] * 2
+    assert [(round(b.x, 3), round(b.width, 3)) for b in sheet.boxes if b.height == 0.3] == [(12.5, 42.5)] * 2
     assert any("shaded: predicted" in t.text for t in sheet.texts)
     late = compose(
         beats(("I", "II"), waves=waves), start=1.05, seconds=2

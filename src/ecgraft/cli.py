@@ -98,8 +98,8 @@ def _say_version(wanted: bool) -> None:
 
 def _every_verb(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="show the version")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
 ) -> None:
     """Only what stands before a verb; `main` has seen `--debug` wherever it stood."""

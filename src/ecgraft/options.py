@@ -111,7 +111,8 @@ def run(app: typer.Typer, args: list[str], name: str):
     try:
         result = app(args, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
-        raise UsageError(f"{error.format_message().rstrip(chr(46))}; see {name} --help") from error
+        message = error.format_message().rstrip(".")
+        raise UsageError(f"{message}; see {name} --help") from error
     if isinstance(result, dict):
         return result
     raise SystemExit(result or 0)
@@ -208,7 +209,7 @@ def _app(function: Callable, known: dict[str, Parameter]) -> typer.Typer:
     from rich.markup import escape
 
     shown = {p.name: _declared(p, escape(p.text)) for p in known.values() if p.positional or p.named}
-    shown["config"] = Annotated[str | None, typer.Option(metavar="FILE", help="Values of the options, as YAML.")]
+    shown["config"] = Annotated[str | None, typer.Option(metavar="FILE", help="values of the options, as YAML")]
 
     def texts(**given) -> dict:
         return given

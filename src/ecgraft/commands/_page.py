@@ -31,8 +31,8 @@ def main_estimate(graft: Graft, scores: dict) -> tuple[str, Estimate]:
     """The score that a task is known by, and its name."""
     if "cinc2017" in scores:
         return "mean F1 of N, A, O", scores["cinc2017"]
-    name = _score.MAIN[graft.task.kind].removeprefix("-")
-    return {"mean f1": "mean boundary F1", "macro auroc": "macro AUROC", "macro f1": "macro F1"}.get(name, name), scores[name]
+    name = graft.task.metric
+    return {"mean f1": "mean boundary F1"}.get(name, name.replace("auroc", "AUROC").replace("f1", "F1")), scores[name]
 
 
 def add_training(page: Page, logs: dict[str, list[dict]]) -> None:
@@ -54,8 +54,8 @@ def _introduction(graft: Graft, corpus: Corpus, found: _score.Answers) -> str:
     patients = len(np.unique(corpus.patients(found.rows)))
     return (
         f"{len(found.rows)} records of {patients} patients that the graft has not seen. It was trained on "
-        f"{graft.card.get('records', {}).get('train', 'unknown')} labelled records; weights, temperature and thresholds "
-        "were chosen on validation data. Intervals: 95 %, bootstrap over patients."
+        f"{graft.card.get('records', {}).get('train', 'unknown')} labelled records; weights, temperature and "
+        "thresholds were chosen on validation data. Intervals: 95 %, bootstrap over patients."
     )
 
 

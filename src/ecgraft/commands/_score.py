@@ -12,7 +12,6 @@ from ..metrics import bootstrap, calibrate, classify
 from ..metrics import waves as wave_metrics
 from ..metrics.sums import ratio
 from ..model import infer
-from ..model.predict import rescale
 from ..objectives.supervised import read_at
 from ..signal import waves as wave_rows
 from ..tasks import Task
@@ -70,20 +69,10 @@ def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) 
             return lambda w: classify.multilabel(corpus.y[rows], p, limits, corpus.known_each[rows], w)
 
 
-MAIN = {  # kind -> the score that is maximised on validation data
-    "multilabel": "macro auroc",
-    "multiclass": "macro f1",
-    "waves": "mean f1",
-    "beats": "macro f1",
-    "regression": "-mae",
-}
-
-
 def main_score(corpus: Corpus, found: Answers, calibration: dict) -> float:
-    """The task's main score; higher is better."""
-    scores = scorer(corpus, found, calibration, {})(np.ones(len(found.rows)))
-    name = MAIN[corpus.task.kind]
-    return -float(scores["mae"]) if name == "-mae" else float(np.nan_to_num(scores[name]))
+    """The task's main score, turned so that higher is better."""
+    value = float(scorer(corpus, found, calibration, {})(np.ones(len(found.rows)))[corpus.task.metric])
+    return -value if corpus.task.kind == "regression" else np.nan_to_num(value)
 
 
 def with_intervals(corpus: Corpus, scores: Callable, found: Answers, replicates: int, seed: int = 0) -> dict:
@@ -123,7 +112,7 @@ def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
         slots = cache.lead_slots(row)  # per lead of the record its slot, -1 where the recipe has no use for it
         used = np.flatnonzero(slots >= 0)
         native = float(store.number("rate")[row])
-        said = rescale(wave_rows.decode(probability[slots[used]], cache.rate), native / cache.rate)
+        said = wave_rows.decode(probability[slots[used]], cache.rate, to=native)
         said["lead"] = used[said["lead"]]
         found.append(said)
         truth, spans = store.waves(row), store.scored(row)

@@ -214,7 +214,7 @@ class Job:
             "date": datetime.date.today().isoformat(),
             "records": {"train": len(self.train), "validation": len(self.validation)},
             "settings": asdict(self.options),
-            "score on validation": {_score.MAIN[self.corpus.task.kind]: result.score, "step": result.step},
+            "score on validation": {self.corpus.task.metric: result.score, "step": result.step},
             "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import rich
 from rich.markup import escape
 
@@ -18,11 +17,11 @@ from ..report import Page
 from ..store import Store
 from ..training import log
 from . import _page
+from ._examples import Corpus
 from .adapt import adapt
 from .evaluate import plain, score, write
 from .ingest import ingest
 from .simulate import simulate
-from ._examples import Corpus
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,9 @@ ON_DATA = {  # dataset -> its chapter
 def demo(
     *,
     to: Annotated[Path, "folder for the stores, the model and the report"] = Path("ecgraft-demo"),
-    data: Annotated[Path | None, "folder with public databases (CinC 2017, PTB-XL, LUDB) instead of simulated ECGs"] = None,
+    data: Annotated[
+        Path | None, "folder with public databases (CinC 2017, PTB-XL, LUDB) instead of simulated ECGs"
+    ] = None,
     seed: Annotated[int, "seed of everything"] = 0,
     progress: Annotated[bool, "show progress"] = True,
 ) -> dict:
@@ -71,13 +72,19 @@ def demo(
         store = to / "stores" / chapter.store
         say(f"adapting the encoder for {chapter.task} on {chapter.store}")
         graft = adapt(
-            store, task=chapter.task, to=model_folder, budget=chapter.budget, seed=seed, progress=progress, **chapter.settings
+            store,
+            task=chapter.task,
+            to=model_folder,
+            budget=chapter.budget,
+            seed=seed,
+            progress=progress,
+            **chapter.settings,
         )
         corpus = Corpus.open(Store(store), graft.task, seed)
         rows = corpus.rows("test")
         found, scores = score(Model.load(model_folder), graft.name, corpus, rows, seed=seed, progress=progress)
         name, estimate = _page.main_estimate(graft, scores)
-        say(f"{graft.name}: {name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), {len(rows)} records")
+        say(f"{graft.name}: {name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})")
         page.highlight(f"{graft.name}: {name}", estimate, f"{len(rows)} test records of {chapter.store}")
         _page.add_task(page, graft, corpus, found, scores)
         logs[graft.name] = log.read(model_folder / "training" / graft.name / "log.jsonl")
@@ -85,7 +92,9 @@ def demo(
     page.section("Training")
     _page.add_training(page, logs)
     summary["seconds"] = round(time.monotonic() - begun)
-    page.facts({"command": f"ecgraft demo{f' --data {data}' if data else ''}", "seed": seed, "model": str(model_folder)})
+    page.facts(
+        {"command": f"ecgraft demo{f' --data {data}' if data else ''}", "seed": seed, "model": str(model_folder)}
+    )
     write(to, summary, page)
     what_next(to, chapters)
     return summary

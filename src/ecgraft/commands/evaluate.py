@@ -45,14 +45,18 @@ def evaluate(
         "notice": "for research only; not a medical device",
     }  # fmt: skip
     page = Page(f"{graft.name}: {corpus.store.path.name}", f"ecgraft evaluate, {part} part")
-    page.facts({key: summary[key] for key in ("model", "store", "part", "seed", "replicates")} | {"training": graft.card})
+    page.facts(
+        {key: summary[key] for key in ("model", "store", "part", "seed", "replicates")} | {"training": graft.card}
+    )
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(rows)} records")
     _page.add_task(page, graft, corpus, found, scores)
     write(Path(to), summary, page)
     return summary
 
 
-def score(model: Model, name: str, corpus: Corpus, rows, replicates=1000, seed=0, device="auto", progress=True) -> tuple:
+def score(
+    model: Model, name: str, corpus: Corpus, rows, replicates=1000, seed=0, device="auto", progress=True
+) -> tuple:
     """(answers, {name: Estimate}) of a graft on rows of a corpus."""
     graft = model.graft(name)
     cache = corpus.store.prepared(graft.recipe, progress=progress)

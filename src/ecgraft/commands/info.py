@@ -21,12 +21,12 @@ Block = tuple[str, Table]  # a title and what stands under it
 
 
 def info(
-    path: Annotated[Path, "An ECG file, a store, an encoder, a graft or a model folder."],
+    path: Annotated[Path, "an ECG file, a store, an encoder, a graft or a model folder"],
     *,
-    format: Annotated[str | None, "Format of an ECG file, where it cannot be told from its content."] = None,
-    rate: Annotated[float | None, "Hz, for ECG files that do not say it."] = None,
-    unit: Annotated[str | None, "mV, uV, V or nV, for ECG files that do not say it."] = None,
-    leads: Annotated[str | None, "Lead names (II,V1) or standard, for ECG files that do not say them."] = None,
+    format: Annotated[str | None, "format of an ECG file, where it cannot be told from its content"] = None,
+    rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
+    unit: Annotated[str | None, "mV, uV, V or nV, for files that do not say"] = None,
+    leads: Annotated[str | None, "lead names separated by commas, or standard, for files that do not say"] = None,
 ) -> None:
     """Shows what is in an ECG file, a store, an encoder, a graft or a model folder.
 
@@ -138,22 +138,28 @@ def _record(path: Path, record: Record) -> list[Block]:
 
 def _store(path: Path) -> list[Block]:
     store = Store(path)
-    rate, length = store.number("rate"), store.number("length")
-    seconds = np.asarray(length) / np.asarray(rate)
-    facts = {"records": f"{len(store):,}", "patients": f"{len(set(store.column('patient'))):,}"}
-    facts |= {
-        "rates": [f"{value:g} Hz" for value in np.unique(rate)],
-        "with a report": sum(map(bool, store.column("report"))),
-    }
+    rate = store.number("rate")
+    seconds = store.number("length") / rate
+    reports = np.count_nonzero(np.diff(store.table.offsets["report"]))
+    facts = {"records": f"{len(store):,}", "patients": f"{len(np.unique(store.number('person'))):,}"}
     if len(store):
         facts["length"] = f"{seconds.min():.1f} to {seconds.max():.1f} s, {seconds.sum() / 3600:.1f} h in all"
-    for name in ("source", "split"):
-        facts[name] = [f"{value or 'none'} {count:,}" for value, count in Counter(store.column(name)).most_common(20)]
-    labels = _table("code", "yes", "no", "unknown")
-    table = np.asarray(store.labels)
-    for code, column in sorted(zip(store.codes, table.T), key=lambda pair: -int((pair[1] == 1).sum())):
-        labels.add_row(_plain(code), *(f"{int((column == value).sum()):,}" for value in (1, 0, -1)))
-    return [(f"store {path}", _facts(facts)), ("labels", labels)]
+    facts |= {"rate": [f"{value:g} Hz {count:,}" for value, count in zip(*np.unique(rate, return_counts=True))]}
+    facts |= {name: _counts(*store.category(name)) for name in ("source", "split", "sex", "leads")}
+    facts |= {name: f"{np.count_nonzero(store.has(name)):,} records" for name in ("waves", "beats", "rhythms")}
+    facts |= {"reports": f"{reports:,} records", "values": store.values, "fingerprint": store.fingerprint}
+    table, yes = _table("code", "yes", "no", "unknown"), (store.labels == 1).sum(0)
+    for column in np.argsort(-yes, kind="stable"):
+        counts = (np.count_nonzero(store.labels[:, column] == value) for value in (1, 0, -1))
+        table.add_row(_plain(store.codes[column]), *(f"{count:,}" for count in counts))
+    return [(f"store {path}", _facts(facts)), ("labels", table)]
+
+
+def _counts(numbers: np.ndarray, names: list) -> list[str]:
+    """How many records each category has, the most frequent first."""
+    count = np.bincount(numbers[numbers >= 0], minlength=len(names))
+    order = [index for index in np.argsort(-count, kind="stable") if count[index]]
+    return [f"{_plain(names[index])} {count[index]:,}" for index in order[:20]]
 
 
 def _facts(facts: dict) -> Table:

@@ -35,7 +35,9 @@ def predict(
     if not loaded.grafts:
         raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt")
     given = {"rate": rate, "unit": unit, "leads": tuple(leads.split(",")) if leads else None}
-    records = [formats.read(file, **{key: value for key, value in given.items() if value is not None}) for file in files]
+    records = [
+        formats.read(file, **{key: value for key, value in given.items() if value is not None}) for file in files
+    ]
     said = [(record, loaded.predict(record, task)) for record in records]
     rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
     if to is None:
@@ -48,7 +50,11 @@ def predict(
 
 def write(to: Path, rows: list[dict], said: list[tuple[Record, dict[str, Prediction]]]) -> None:
     """Writes beside, then renames."""
-    text = {".json": lambda: json.dumps(rows, indent=1), ".csv": lambda: table(rows), ".html": lambda: page(said).html()}
+    text = {
+        ".json": lambda: json.dumps(rows, indent=1),
+        ".csv": lambda: table(rows),
+        ".html": lambda: page(said).html(),
+    }
     to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(to.name + ".part")
     beside.write_text(text[to.suffix](), encoding="utf-8")

@@ -32,7 +32,7 @@ def table(path: Path, columns: tuple[str, ...] = ()) -> list[dict[str, str]]:
         missing = [name for name in columns if name not in (reader.fieldnames or [])]
         if missing:
             raise InputError(f"{path}: no column {missing[0]!r}; it has {', '.join(reader.fieldnames or ['none'])}")
-        return [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+        return [{key: (value or "").strip() for key, value in row.items() if key is not None} for row in reader]
 
 
 def number(text: str) -> float | None:

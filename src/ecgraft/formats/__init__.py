@@ -80,10 +80,14 @@ def find(folder) -> list[Path]:
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
     found, parts = [], set()
     for path in paths:
-        module = detect(path)
+        try:
+            module = detect(path)
+        except InputError:  # not readable: reading it will say so
+            found.append(path)
+            continue
         if module:
             found.append(path)
-            parts.update(getattr(module, "parts", lambda path: [])(path))
+            parts.update(module.parts(path) if hasattr(module, "parts") else ())
     return [path for path in found if path not in parts]
 
 

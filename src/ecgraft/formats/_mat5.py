@@ -1,7 +1,7 @@
 """MATLAB version 5 to 7 files, as far as ECGs need them: matrices of numbers, text, cells of text, structs.
 
-By MathWorks, "MAT-File Format". Not by scipy.io, which ends the process (segmentation fault) on damaged files. Sizes are
-checked before anything is unpacked.
+By MathWorks, "MAT-File Format". Not by scipy.io, which ends the process (segmentation fault) on damaged files. Sizes
+are checked before anything is unpacked.
 """
 
 from __future__ import annotations

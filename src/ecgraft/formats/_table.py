@@ -24,6 +24,7 @@ CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[ T])?(\d+:)?\d{1,2}:\d{1,2}([.,]\d+)?Z?") 
 LAYOUTS = [("\t", "."), (";", "."), (",", "."), ("|", "."), (" ", ".")]
 LAYOUTS += [("\t", ","), (";", ","), ("|", ","), (" ", ",")]
 HEADING = 40  # lines before the first number, at most
+BODY = 100  # lines of numbers that are looked at
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def look(text: str, whole: bool) -> Layout | None:
 
     `whole`: the text ends where the file ends; otherwise its last line may be cut and is not looked at.
     """
-    lines = text.splitlines()
-    lines = lines if whole or len(lines) < 2 else lines[:-1]
+    lines = text.splitlines()[: HEADING + BODY]
+    lines = lines[:-1] if not whole and len(lines) > 1 else lines
     best = None
     for delimiter, decimal in LAYOUTS:
         found = _try(lines, delimiter, decimal, cut=not whole and len(lines) == 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..record import InputError, Record, to_millivolt
-from . import LARGEST, Given, check_size
+from . import HEAD, LARGEST, Given, check_size
 from ._channels import is_ecg, unique
 from ._table import CLOCK, EMPTY, TIMES, Layout, look
 
@@ -26,7 +26,7 @@ SLOWEST, FASTEST = 20.0, 50_000.0  # Hz; a time column without unit is in the on
 
 def claims(path: Path, head: bytes) -> int:
     text = _text(head)
-    found = look(text, whole=len(head) < 4096) if text else None
+    found = look(text, whole=len(head) < HEAD) if text else None
     return 1 if found and (text.count("\n") >= 8 or found.columns > 100) else 0
 
 

@@ -1,6 +1,6 @@
 """WFDB records (PhysioNet): a header (.hea) and signal files, in one or several segments.
 
-Format 16, which most databases use, is read with numpy: 8 times as fast as `wfdb.rdrecord` and equal to it. The other
+Format 16, which most databases use, is read with numpy: 6 times as fast as `wfdb.rdrecord` and equal to it. The other
 formats go through the wfdb library. Channels that are not ECG (pressure, respiration ...) are left out and named in
 `extra["skipped"]`; what was assumed is said in `extra["assumed"]`. A signal with more samples than the frame rate
 gives keeps them: the record has the rate of its fastest ECG, slower ones are held.
@@ -8,15 +8,14 @@ gives keeps them: the record has the rate of its fastest ECG, slower ones are he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..record import MILLIVOLT, InputError, Record, to_millivolt
+from ..record import InputError, Record
 from . import Given, check_size
-from ._channels import is_ecg, unique
-from ._header import Channel, Header, looks_like, parse
+from ._channels import EcgChannel, choose, unique
+from ._header import Header, looks_like, parse
 
 TITLE = "WFDB"
 BITS = {"8": 8, "16": 16, "24": 24, "32": 32, "61": 16, "80": 8, "160": 16, "212": 12, "310": 32 / 3, "311": 32 / 3}
@@ -46,16 +45,16 @@ def parts(path: Path) -> list[Path]:
     return files + [part for file in files if file.suffix == ".hea" and file.exists() for part in parts(file)]
 
 
-def read(path, given: Given = Given(), header: Header | None = None) -> Record:  # noqa: B008
-    """The record whose header, signal file or bare name is `path`; `header` where it is parsed already.
+def read(path, given: Given = Given()) -> Record:  # noqa: B008
+    """The record whose header, signal file or bare name is `path`.
 
     Raises InputError for a header or signal file that is missing, broken or cut short, and where no channel is an ECG.
     """
-    header = header or parse(_base(Path(path)))
+    header = parse(_base(Path(path)))
     if header.segments:
         kept, skipped, ratio, signal = _segments(header, given)
     else:
-        kept, skipped = _choose(header.channels, header.path, given)
+        kept, skipped = choose(header.channels, header.path, given)
         ratio = max(c.per_frame for c in kept)
         signal = _signals(header, kept, ratio)  # (C, T)
     extra = {"skipped": ", ".join(skipped), "assumed": "; ".join(_assumed(kept))}
@@ -63,19 +62,11 @@ def read(path, given: Given = Given(), header: Header | None = None) -> Record: 
     return Record(
         signal,
         rate=header.rate * ratio,
-        leads=unique(c.name for c in kept),
+        leads=tuple(c.name for c in kept),
         id=header.path.stem,
         extra={key: text for key, text in extra.items() if text},
         **header.person(),
     )
-
-
-@dataclass(frozen=True)
-class _Kept(Channel):
-    """A channel that is an ECG: where it stands in its header, and its unit as a factor to mV."""
-
-    index: int
-    factor: float
 
 
 def _base(path: Path) -> Path:
@@ -86,51 +77,40 @@ def _base(path: Path) -> Path:
     return whole if whole.exists() or not path.suffix else path.with_suffix(".hea")
 
 
-def _choose(channels, path: Path, given: Given) -> tuple[list[_Kept], list[str]]:
-    """The ECG channels, and the names of the others. A known lead in an unknown unit is an error, not an other."""
-    kept, skipped = [], []
-    for index, channel in enumerate(channels):
-        if is_ecg(channel.name, channel.unit):
-            stated = given.unit is None or channel.unit.lower() in MILLIVOLT
-            unit = channel.unit if stated else given.unit
-            factor = to_millivolt(unit, f"{path}, lead {channel.name}")
-            kept.append(_Kept(**vars(channel), index=index, factor=factor))
-        else:
-            skipped.append(f"{channel.name} ({channel.unit})")
-    if not kept:
-        raise InputError(f"{path}: no ECG among its {len(channels)} signals ({', '.join(skipped) or 'none'})")
-    return kept, skipped
-
-
-def _signals(header: Header, kept: list[_Kept], ratio: int) -> np.ndarray:
+def _signals(header: Header, kept: list[EcgChannel], ratio: int) -> np.ndarray:
     """(C, T * ratio) mV, NaN where there is no sample."""
     length = _length(header)
     check_size(len(kept) * length * ratio, header.path)
     first = header.channels[0]
     layout = {(c.file, c.format, c.per_frame, c.skew, c.offset) for c in header.channels}
-    if len(layout) == 1 and (first.format, first.per_frame, first.skew) == ("16", 1, 0):
+    if len(layout) == 1 and (first.format, first.per_frame, first.skew, ratio) == ("16", 1, 0, 1):
         return _format16(header, kept, length)
     return _library(header, kept, length, ratio)
 
 
-def _format16(header: Header, kept: list[_Kept], length: int) -> np.ndarray:
-    """Equal to `wfdb.rdrecord` in float32: where gains are float32 numbers, dividing in float32 rounds alike."""
+def _format16(header: Header, kept: list[EcgChannel], length: int) -> np.ndarray:
+    """Equal to `wfdb.rdrecord` in float32: where gains are float32 numbers, dividing in float32 rounds alike.
+
+    (A quotient that is rounded to 53 bits and then to 24 is the one that is rounded to 24 at once, as 53 > 2 * 24 + 1.)
+    """
     first, total = header.channels[0], len(header.channels)
     raw = np.fromfile(header.path.parent / first.file, "<i2", length * total, offset=first.offset)
     raw = raw.reshape(length, total).T  # (all channels, T)
     if len(kept) < total:
         raw = raw[[c.index for c in kept]]
     gain = np.array([(c.gain or GAIN) / c.factor for c in kept])
-    kind = np.float32 if (gain == gain.astype(np.float32)).all() else np.float64
+    baseline = np.array([c.baseline for c in kept], float)
+    exact = (gain == gain.astype(np.float32)).all() and np.abs(baseline).max() < 2**23
+    kind = np.float32 if exact else np.float64
     signal = raw.astype(kind, order="C")
-    signal -= np.array([c.baseline for c in kept], kind)[:, None]
+    signal -= baseline.astype(kind)[:, None]
     signal /= gain.astype(kind)[:, None]
     if raw.min() == MISSING:
         signal[raw == MISSING] = np.nan
     return signal
 
 
-def _library(header: Header, kept: list[_Kept], length: int, ratio: int) -> np.ndarray:
+def _library(header: Header, kept: list[EcgChannel], length: int, ratio: int) -> np.ndarray:
     import wfdb
 
     base = str(header.path.with_suffix(""))
@@ -153,8 +133,9 @@ def _length(header: Header) -> int:
         path = header.path.parent / file
         if not path.is_file():
             raise InputError(f"{header.path}: its signal file {file} is missing")
-        if own[0].format not in BITS and own[0].format not in FLAC:
-            raise InputError(f"{header.path}: signal format {own[0].format} is not one of WFDB's")
+        odd = [c.format for c in own if c.format not in BITS and c.format not in FLAC]
+        if odd:
+            raise InputError(f"{header.path}: signal format {odd[0]} is not one of WFDB's")
         if own[0].format in FLAC:
             continue
         frame = sum(c.per_frame for c in own) * BITS[own[0].format] / 8  # bytes
@@ -174,22 +155,31 @@ def _segments(header: Header, given: Given):
     layout = next((h for h in parsed if h), None)
     if layout is None or any(h.segments for h in parsed if h):
         raise InputError(f"{header.path}: its segments must be records of one segment")
-    kept, skipped = _choose(layout.channels, layout.path, given)
+    kept, skipped = choose(layout.channels, layout.path, given)
     rows = {c.name: row for row, c in enumerate(kept)}
-    ratio = max(c.per_frame for h in parsed if h for c in h.channels if c.name in rows)
+    own = [choose(h.channels, h.path, given)[0] if h and _any(h, rows) else [] for h in parsed]
+    own = [[c for c in channels if c.name in rows] for channels in own]
+    ratio = max(c.per_frame for channels in [kept, *own] for c in channels)
     length = sum(frames for _, frames in header.segments)
     check_size(len(kept) * length * ratio, header.path)
     signal = np.full((len(kept), length * ratio), np.nan, np.float32)  # (C, T)
     start = 0
-    for part, (_, frames) in zip(parsed, header.segments):
+    for part, channels, (name, frames) in zip(parsed, own, header.segments):
         stop = start + frames * ratio
-        if part and frames and any(c.name in rows for c in part.channels):
-            own = [c for c in _choose(part.channels, part.path, given)[0] if c.name in rows]
-            signal[[rows[c.name] for c in own], start:stop] = _signals(part, own, ratio)[:, : stop - start]
+        if channels and frames:
+            values = _signals(part, channels, ratio)
+            if values.shape[1] < stop - start:
+                raise InputError(f"{header.path}: segment {name} has fewer than its {frames} samples")
+            signal[[rows[c.name] for c in channels], start:stop] = values[:, : stop - start]
         start = stop
     return kept, skipped, ratio, signal
 
 
-def _assumed(kept: list[_Kept]) -> list[str]:
+def _any(header: Header, rows: dict[str, int]) -> bool:
+    """Whether a segment has one of the leads; it may have none."""
+    return any(name in rows for name in unique(c.name for c in header.channels))
+
+
+def _assumed(kept: list[EcgChannel]) -> list[str]:
     plain = [c.name for c in kept if not c.gain]
     return [f"no gain given, {GAIN:g} per mV taken: {', '.join(plain)}"] if plain else []

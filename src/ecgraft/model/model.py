@@ -31,22 +31,19 @@ DEFAULT = "default"  # the name of the encoder that comes with ecgraft
 class Model:
     """`encoder` is a built encoder plug; `card` says how it was pretrained."""
 
-    def __init__(self, encoder: nn.Module, recipe: Recipe, card: dict | None = None):
+    def __init__(self, encoder: nn.Module, recipe: Recipe, card: dict | None = None, described: dict | None = None):
+        """`described`: architecture and recipe as the encoder's file has them, which the fingerprint covers."""
         self.encoder, self.recipe, self.card = encoder.eval(), recipe, card or {}
         self.grafts: dict[str, Graft] = {}
+        self._described = described or _describe(encoder, recipe)
         self._fingerprint: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """Changes when a weight, the architecture or the recipe of the encoder does."""
         if self._fingerprint is None:
-            self._fingerprint = files.fingerprint(self.encoder.state_dict(), self._description())
+            self._fingerprint = files.fingerprint(self.encoder.state_dict(), self._described)
         return self._fingerprint
-
-    def _description(self) -> dict:
-        config = dataclasses.asdict(self.encoder.config)
-        recipe = {key: value for key, value in self.recipe.to_dict().items() if key != "seconds"}
-        return json.loads(json.dumps({"name": self.encoder.name, "config": config, "recipe": recipe}))
 
     def add(self, graft: Graft) -> None:
         """Puts a graft on; one of the same name is replaced. Raises InputError if it stands on another encoder."""
@@ -82,8 +79,8 @@ class Model:
         """Writes the folder; each file is replaced whole, the encoder only if it is not there yet."""
         path = folder / "encoder.safetensors"
         if not path.exists():
-            header = {"kind": "encoder", "format_version": FORMAT, **self._description()}
-            header |= {"recipe": self.recipe.to_dict(), "card": self.card, "fingerprint": self.fingerprint}
+            header = {"kind": "encoder", "format_version": FORMAT, **self._described}
+            header |= {"card": self.card, "fingerprint": self.fingerprint}
             files.save(path, self.encoder.state_dict(), header)
         elif _load_encoder(path).fingerprint != self.fingerprint:
             raise InputError(f"{folder}: holds another encoder; choose a new folder with --to")
@@ -123,12 +120,19 @@ class Model:
         return cls(built, recipe, {"pretraining": "none", "seed": seed})
 
 
+def _describe(encoder: nn.Module, recipe: Recipe) -> dict:
+    """What an encoder is, besides its weights, as JSON gives it back."""
+    described = {"name": encoder.name, "config": dataclasses.asdict(encoder.config), "recipe": recipe.to_dict()}
+    return json.loads(json.dumps(described))
+
+
 def _load_encoder(path: Path) -> Model:
     tensors, header = files.load(path, "encoder")
     check_header(path, header, "encoder", FORMAT)
     encoder = encoders.build(header["name"], header["config"])
     encoder.load_state_dict(tensors)
-    model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}))
+    described = {key: header[key] for key in ("name", "config", "recipe")}
+    model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}), described)
     if model.fingerprint != header["fingerprint"]:
         raise InputError(f"{path}: damaged: its fingerprint is {model.fingerprint}, not {header['fingerprint']}")
     return model

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from ..metrics.calibrate import probability as calibrated_probability
 from ..objectives.supervised import read_at
-from ..record import BEAT, WAVE, InputError, Record
-from ..signal import waves as wave_rows
+from ..record import BEAT, WAVES, Record
 from ..signal import quality
+from ..signal import waves as wave_rows
+from ..signal.peaks import r_peaks
 from ..training.batches import Examples
 from . import infer
 from .graft import Graft
@@ -47,11 +48,17 @@ class Prediction:
         if self.value is not None:
             out["value"] = round(self.value, 4)
         if self.waves is not None:
-            out["waves"] = wave_rows.to_seconds(self.waves, self.rate, self.leads)
+            out["waves"] = [self._wave(row) for row in self.waves]
         if self.beats is not None:
             rows = zip(self.beats["sample"] / self.rate, self.beats["symbol"].astype(str))
             out["beats"] = [{"time": round(float(t), 4), "class": symbol} for t, symbol in rows]
         return out
+
+    def _wave(self, row) -> dict:
+        times = {
+            key: round(int(row[key]) / self.rate, 4) if row[key] >= 0 else None for key in ("onset", "peak", "offset")
+        }
+        return {"wave": WAVES[row["kind"]], "lead": self.leads[row["lead"]], **times}
 
 
 def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction:
@@ -79,18 +86,15 @@ def _read_value(said: Prediction, graft: Graft, record: Record, memory, logits: 
 
 
 def _read_waves(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
-    slots = memory.prepared[0].slots
-    rows = wave_rows.decode(probability[slots], graft.recipe.rate, signal=memory.prepared[0].signal)
-    names = [graft.recipe.leads[slot] for slot in slots]
-    said.leads = tuple(names)
-    said.waves = rescale(rows, record.rate / graft.recipe.rate)
+    recipe, slots = graft.recipe, memory.prepared[0].slots
+    native = replace(recipe, rate=record.rate).prepare(record).signal  # (C, T) filtered, at the record's own rate
+    said.leads = tuple(recipe.leads[slot] for slot in slots)
+    said.waves = wave_rows.decode(probability[slots], recipe.rate, to=record.rate, signal=native)
 
 
 def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
-    from ..signal import peaks as r_peaks
-
     prepared = memory.prepared[0]
-    at = r_peaks.detect(prepared.signal, graft.recipe.rate)
+    at = r_peaks(prepared.signal, graft.recipe.rate)
     present = np.zeros((1, probability.shape[0]), bool)
     present[0, prepared.slots] = True
     logits = torch.from_numpy(probability[None]).log()
@@ -116,20 +120,3 @@ def decide(probability: np.ndarray, graft: Graft) -> list[list[str]]:
         return [[labels[k]] for k in probability.argmax(1)]
     thresholds = np.array([graft.thresholds.get(label, 0.5) for label in labels])
     return [[labels[k] for k in np.flatnonzero(row >= thresholds)] for row in probability]
-
-
-def rescale(rows: np.ndarray, factor: float) -> np.ndarray:
-    """WAVE rows at another sampling rate; -1 stays -1."""
-    out = np.array(rows, WAVE)
-    for name in ("onset", "peak", "offset"):
-        out[name] = np.where(rows[name] < 0, -1, np.round(rows[name] * factor))
-    return out
-
-
-def require_known(graft: Graft, known: np.ndarray, store_path) -> None:
-    """Raises InputError if no record of a store has a label of the graft's task."""
-    if not known.any():
-        raise InputError(
-            f"{store_path}: no record carries a label of task {graft.task.name!r} ({', '.join(graft.task.labels)}); "
-            "import it with --labels, or choose another task"
-        )

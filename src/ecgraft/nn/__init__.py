@@ -1,6 +1,6 @@
 """Layers that encoders, adapters and heads are made of."""
 
-from .conv import ConvNorm, fit, kaiming, upsample
+from .conv import ConvNorm, kaiming, upsample
 from .fuse import fuse
 from .heads import Dense, Pooled, alone
 from .pool import masked_max, masked_mean, steps
@@ -10,7 +10,6 @@ __all__ = [
     "Dense",
     "Pooled",
     "alone",
-    "fit",
     "fuse",
     "kaiming",
     "masked_max",

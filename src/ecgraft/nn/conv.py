@@ -54,11 +54,6 @@ def kaiming(module: nn.Module) -> nn.Module:
     return module
 
 
-def fit(x: Tensor, length: int) -> Tensor:  # (..., T) -> (..., length)
-    """Cut at the end, or pad there with zeros."""
-    return F.pad(x, (0, length - x.shape[-1]))
-
-
 def upsample(x: Tensor, factor: int, length: int) -> Tensor:  # (B, D, N) -> (B, D, length)
     """Linear interpolation to steps `factor` times as dense, the old ones at multiples of `factor`.
 

@@ -7,7 +7,7 @@ from markupsafe import Markup, escape
 
 from ..record import Record
 from . import colours
-from .sheet import Sheet, Trace, compose
+from .sheet import SPEED, Sheet, Trace, compose
 
 STEP = 0.2  # mm; of the samples in such a step only the lowest and the highest are drawn
 MOST = 80_000  # bytes of all traces; the step grows until they are fewer, which keeps a picture below 120 KB
@@ -26,7 +26,7 @@ def ecg(record: Record, predicted=None, start: float = 0.0, seconds: float | Non
 
 def _lines(traces) -> str:
     step, lines = STEP, ""
-    while not lines or len(lines) > MOST:
+    while not lines or (len(lines) > MOST and step < SPEED):
         lines = "".join(path(thin(trace, step)) for trace in traces)
         step *= 1.25
     return (

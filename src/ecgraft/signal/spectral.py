@@ -140,6 +140,8 @@ def _gain(N: int, M: int, rate: float, low: float | None, high: float | None, ma
     """
     f = np.arange(min(N, M) // 2 + 1) * (rate / N)
     gain = response(f, low, high, mains) * (M / N)
+    if M > N and N % 2 == 0:
+        gain[-1] /= 2  # half the old rate stands for two frequencies, of which this is one
     if M < N:
         gain *= np.cos(np.pi / 2 * np.clip((f / (f[-1] or 1.0) - 0.8) / 0.2, 0, 1)) ** 2
     return gain.astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .config import PREVALENCE, Config
 from .findings import CODES, FINDINGS, NAMES, Finding
-from .simulated import Simulated, simulate
+from .generate import simulate
+from .simulated import Simulated
 
 __all__ = ["CODES", "FINDINGS", "NAMES", "PREVALENCE", "Config", "Finding", "Simulated", "simulate"]

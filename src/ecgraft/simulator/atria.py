@@ -11,51 +11,46 @@ from .shapes import THRESHOLD, Shape, direction
 
 
 def p_shape(patient: Draw) -> Shape:
-    """(2 B) waves: the sinus P of each patient, then the P of an ectopic focus. Right atrium first, left behind it."""
-    sinus = _p(patient, "p", frontal=(60, 13), tilt=(-28, 13), left=(40, 16), back=(16, 15))
-    focus = _p(patient, "p/ectopic", frontal=(20, 90), tilt=(-10, 40), left=(40, 90), back=(20, 40))
-    parts = [torch.cat(pair) for pair in zip(sinus, focus)]
-    return Shape(*(part.float() for part in parts)).fitted(THRESHOLD["P"])
+    """(2 B) waves: the sinus P of each patient, then the P of an ectopic focus."""
+    sinus = _p(patient, "p", right=(60, 13, -28, 13), left=(40, 16, 16, 15))
+    focus = _p(patient, "p/ectopic", right=(20, 90, -10, 40), left=(40, 90, 20, 40))
+    return Shape(*(torch.cat(pair).float() for pair in zip(sinus, focus))).fitted(THRESHOLD["P"])
 
 
-def _p(draw: Draw, name: str, frontal, tilt, left, back):
-    B = len(draw.key)
-    gap = draw.uniform(f"{name}/gap", 0.1, 0.36)
+def _p(patient: Draw, name: str, right: tuple, left: tuple) -> tuple[torch.Tensor, ...]:
+    """The fields of a Shape of two lobes, right atrium first; mean and spread of their frontal and back angles."""
+    gap = patient.uniform(f"{name}/gap", 0.1, 0.36)
     centre = torch.stack([0.5 - gap / 2, 0.5 + gap / 2], 1)
-    sigma = draw.uniform(f"{name}/sigma", 0.11, 0.18, 4)
-    size = draw.lognormal(f"{name}/size", 0.115, 0.38).clamp(0.03, 0.3)
-    balance = draw.uniform(f"{name}/balance", 0.28, 0.6)
-    right = direction(draw.normal(f"{name}/ra", *frontal), draw.normal(f"{name}/ra_back", *tilt))
-    other = direction(draw.normal(f"{name}/la", *left), draw.normal(f"{name}/la_back", *back))
-    vector = torch.stack([right * (size * balance)[:, None], other * (size * (1 - balance))[:, None]], 1) * 1.5
-    return centre, sigma[:, :2], sigma[:, 2:], vector, torch.zeros(B, 2, dtype=torch.float64, device=centre.device)
+    sigma = patient.uniform(f"{name}/sigma", 0.11, 0.18, 4)
+    size = 1.5 * patient.lognormal(f"{name}/size", 0.115, 0.38).clamp(0.03, 0.3)
+    share = patient.uniform(f"{name}/share", 0.28, 0.6)
+    ways = [
+        direction(patient.normal(f"{name}/{side}/frontal", *way[:2]), patient.normal(f"{name}/{side}/back", *way[2:]))
+        for side, way in (("right", right), ("left", left))
+    ]
+    vector = torch.stack([ways[0] * (size * share)[:, None], ways[1] * (size * (1 - share))[:, None]], 1)
+    return centre, sigma[:, :2], sigma[:, 2:], vector, torch.zeros_like(centre)
 
 
-def f_waves(draw: Draw, flutter: torch.Tensor, time: torch.Tensor, slow: torch.Tensor) -> torch.Tensor:
-    """Dipole (B, 3, T) of atria that fibrillate, or flutter where `flutter` (B,).
+def f_waves(draw: Draw, flutter: torch.Tensor, cycle: torch.Tensor, time: torch.Tensor, slow) -> torch.Tensor:
+    """Dipole (B, 3, T) of atria that fibrillate, or flutter where `flutter` (B,), with waves of `cycle` s.
 
     time (T,) s; slow (B, 4, T) smooth noise of unit variance: it lets phase and size of two sources drift, so that
     f waves change in shape and direction. Flutter is a saw-tooth of fixed rate. Sizes go from 0.01 to 0.2 mV.
     """
-    rate = torch.where(flutter, 1 / flutter_cycle(draw), draw.normal("f/rate", 6.3, 0.9).clamp(4.2, 9))
-    size = torch.where(
-        flutter, draw.lognormal("F/size", 0.15, 0.4), draw.lognormal("f/size", 0.05, 0.6).clamp(0.012, 0.2)
-    )
+    rate = torch.where(flutter, 1 / cycle, draw.normal("f/rate", 6.3, 0.9).clamp(4.2, 9))
+    fine = draw.lognormal("f/size", 0.05, 0.6).clamp(0.012, 0.2)
+    size = torch.where(flutter, draw.lognormal("F/size", 0.15, 0.4), fine)
     drift = torch.where(flutter, 0.04, draw.uniform("f/drift", 0.4, 1.0)).float()[:, None]
-    second, third = draw.uniform("f/second", 0.2, 0.5), draw.uniform("f/third", 0, 0.25)
-    ways = (((80, 25), (-50, 25), 1.0), ((20, 60), (20, 40), 0.7))
+    second, third = (draw.uniform(f"f/{k}", *span).float()[:, None] for k, span in ((2, (0.2, 0.5)), (3, (0, 0.25))))
     out = 0
-    for source, (frontal, back, share) in enumerate(ways):
-        hertz = torch.where(flutter | (source == 0), rate, rate + 0.1)
-        phase = 2 * math.pi * hertz.float()[:, None] * time + draw.uniform(f"f/phase{source}", 0, 6.283).float()[:, None]
-        phase = phase + 1.2 * drift * slow[:, 2 * source]
-        wave = torch.sin(phase) + second.float()[:, None] * torch.sin(2 * phase) + third.float()[:, None] * torch.sin(3 * phase)
-        wave = wave * (share * size).float()[:, None] * (1 + 0.45 * drift * slow[:, 2 * source + 1])
-        way = direction(draw.normal(f"f/frontal{source}", *frontal), draw.normal(f"f/back{source}", *back))
+    for k, (frontal, back, share) in enumerate((((80, 25), (-50, 25), 1.0), ((20, 60), (20, 40), 0.7))):
+        hertz = torch.where(flutter, rate, rate + 0.1 * k).float()[:, None]
+        phase = (
+            2 * math.pi * (hertz * time + draw.uniform(f"f/phase{k}").float()[:, None]) + 1.2 * drift * slow[:, 2 * k]
+        )
+        wave = torch.sin(phase) + second * torch.sin(2 * phase) + third * torch.sin(3 * phase)
+        wave = wave * (share * size).float()[:, None] * (1 + 0.45 * drift * slow[:, 2 * k + 1])
+        way = direction(draw.normal(f"f/frontal{k}", *frontal), draw.normal(f"f/back{k}", *back))
         out = out + way.float()[:, :, None] * wave[:, None]
     return out
-
-
-def flutter_cycle(draw: Draw) -> torch.Tensor:
-    """Seconds of a flutter wave, (B,): 220 to 350 a minute."""
-    return draw.normal("cycle", 0.215, 0.02).clamp(0.17, 0.27)

@@ -18,54 +18,66 @@ from .plan import Plan
 BLOCK = 64  # samples; tables are read from multiples of it
 _SECONDS = 700  # length of each table
 KINDS = ("wander", "muscle", "motion", "50", "60", "smooth")
+SOURCES = (("wander", 6), ("muscle", 9), ("motion", 2), ("50", 1))  # of a record; mixed to the electrodes by `gains`
 
 
 @functools.lru_cache(maxsize=4)
 def tables(rate: float, device: str) -> torch.Tensor:
-    """(len(KINDS), n, BLOCK) float32: noises of unit variance (mains: unit amplitude)."""
+    """(len(KINDS), n, BLOCK) float32: noises of unit variance; mains is a sine of unit amplitude and its third harmonic."""
     n = math.ceil(_SECONDS * rate / BLOCK) * BLOCK
     maker = torch.Generator().manual_seed(20240229)
-    time = torch.arange(n, dtype=torch.float64) / rate
     f = torch.fft.rfftfreq(n, 1 / rate)
-    wander = _coloured(f, n, maker, (1 / (1 + (f / 0.25) ** 2)) * (f > 0.04))
-    muscle = _coloured(f, n, maker, (f / (f + 15)) / (1 + (f / 110) ** 4) ** 0.5)
-    bursts = torch.exp(0.5 * _coloured(f, n, maker, (f < 0.6) * 1.0))
-    swings = _coloured(f, n, maker, (1 / (0.7 + f) ** 1.4) * (f > 0.3) * (f < 30))
-    motion = swings * torch.exp(1.3 * _coloured(f, n, maker, (f < 0.3) * 1.0))
-    smooth = _coloured(f, n, maker, torch.exp(-0.5 * (f / 0.7) ** 2) * (f > 0))
-    hum = [torch.sin(2 * math.pi * hz * time) + 0.15 * torch.sin(6 * math.pi * hz * time + 1) for hz in (50, 60)]
-    kinds = [wander, _unit(muscle * bursts), _unit(motion), *hum, smooth]
-    return torch.stack([kind.float() for kind in kinds]).reshape(len(KINDS), -1, BLOCK).to(device)
 
+    def coloured(shape: torch.Tensor) -> torch.Tensor:
+        """Gaussian noise with the amplitude spectrum `shape`."""
+        white = torch.fft.rfft(torch.randn(n, generator=maker, dtype=torch.float64))
+        return _unit(torch.fft.irfft(white * shape, n))
 
-def _coloured(f: torch.Tensor, n: int, maker: torch.Generator, shape: torch.Tensor) -> torch.Tensor:
-    """Gaussian noise with the given amplitude spectrum, unit variance."""
-    white = torch.fft.rfft(torch.randn(n, generator=maker, dtype=torch.float64))
-    return _unit(torch.fft.irfft(white * shape, n))
+    wander = coloured((f > 0.04) / (1 + (f / 0.25) ** 2))
+    muscle = coloured(f / (f + 15) / (1 + (f / 110) ** 4) ** 0.5) * torch.exp(0.5 * coloured(1.0 * (f < 0.6)))
+    swings = coloured(((f > 0.3) & (f < 30)) / (0.7 + f) ** 1.4) * torch.exp(1.3 * coloured(1.0 * (f < 0.3)))
+    smooth = coloured((f > 0) * torch.exp(-0.5 * (f / 0.7) ** 2))
+    angle = 2 * math.pi * torch.arange(n, dtype=torch.float64) / rate
+    hum = [torch.sin(hertz * angle) + 0.15 * torch.sin(3 * hertz * angle + 1) for hertz in (50, 60)]
+    kinds = torch.stack([wander, _unit(muscle), _unit(swings), *hum, smooth])
+    return kinds.float().reshape(len(KINDS), -1, BLOCK).to(device)
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:
     return (x - x.mean()) / x.std()
 
 
-def read(draw: Draw, name: str, kinds: torch.Tensor, samples: int, rate: float) -> torch.Tensor:
-    """(B, n, samples): stretches at random places of the tables `kinds` (n,) or (B, n)."""
+def _read(draw: Draw, name: str, kinds: torch.Tensor, samples: int, rate: float) -> torch.Tensor:
+    """(B, n, samples): stretches at random places of the tables `kinds` (B, n)."""
     table = tables(rate, str(draw.key.device))  # (K, blocks, BLOCK)
     blocks = math.ceil(samples / BLOCK)
     repeats = math.ceil((blocks + 1) / table.shape[1])  # above 1 for a record longer than the tables
     places = repeats * table.shape[1] - blocks
-    first = (draw.uniform(f"noise/{name}", n=kinds.shape[-1]) * places).long()
+    first = (draw.uniform(f"noise/{name}", n=kinds.shape[1]) * places).long()
     block = (first[..., None] + torch.arange(blocks, device=first.device)) % table.shape[1]
     return table.flatten(0, 1)[kinds[..., None] * table.shape[1] + block].flatten(2)[..., :samples]
 
 
-SOURCES = (("wander", 6), ("muscle", 9), ("motion", 2), ("50", 1))
+def smooth(draw: Draw, n: int, samples: int, rate: float) -> torch.Tensor:
+    """(B, n, samples): noise below about 1 Hz, of unit variance."""
+    kinds = torch.full((len(draw.key), n), KINDS.index("smooth"), device=draw.key.device)
+    return _read(draw, "smooth", kinds, samples, rate)
+
+
+def sources(draw: Draw, samples: int, rate: float) -> torch.Tensor:
+    """(B, 18, samples): the noise sources of every record, in the order of SOURCES."""
+    kinds = [KINDS.index(kind) for kind, n in SOURCES for _ in range(n)]
+    kinds = torch.tensor(kinds, device=draw.key.device).repeat(len(draw.key), 1)
+    kinds[:, -1] += draw.chance("mains/sixty", 0.35)  # mains of 60 Hz
+    return _read(draw, "sources", kinds, samples, rate)
 
 
 def gains(draw: Draw, plan: Plan, config: Config) -> torch.Tensor:
-    """(B, 9, 18): how much of each source (in the order of SOURCES) is at each electrode, mV."""
-    B, device = len(draw.key), draw.key.device
-    hand = plan.handheld
+    """(B, 9, 18): how much of each source is at each electrode, mV.
+
+    Sizes follow PTB-XL's training folds; `handheld` records follow CinC2017, with some as bad as its class "~".
+    """
+    B, hand = len(draw.key), plan.handheld
     bad = torch.where(hand & draw.chance("noise/bad", 0.12), draw.lognormal("noise/worse", 3, 0.4), 1.0)
     wander = draw.lognormal("wander", 0.037, 0.7) * bad * config.wander
     muscle = draw.lognormal("muscle", 0.0022, 0.7) * torch.where(hand, 1.7, 1.0) * bad * config.muscle
@@ -73,24 +85,16 @@ def gains(draw: Draw, plan: Plan, config: Config) -> torch.Tensor:
     motion = draw.lognormal("motion/size", 0.045, 0.8) * moving * bad * config.motion
     mains = draw.lognormal("mains/size", 0.004, 0.8) * draw.chance("mains", 0.3) * config.mains
     each = draw.lognormal("noise/electrode", 1.0, 0.45, 9)
-    out = [
+    parts = [
         draw.normal("wander/mix", 0, 6**-0.5, 54).reshape(B, 9, 6) * (wander[:, None] * each)[..., None],
         torch.diag_embed(muscle[:, None] * each),
-        _few(draw, "motion/at", 2) * motion[:, None, None],
+        _one_electrode(draw, 2) * motion[:, None, None],
         (draw.normal("mains/mix", 0, 1, 9) * mains[:, None])[..., None],
     ]
-    return torch.cat([part.to(device) for part in out], 2)
+    return torch.cat(parts, 2)
 
 
-def _few(draw: Draw, name: str, n: int) -> torch.Tensor:
-    """(B, 9, n): each source at one electrode alone."""
-    at = draw.choice(name, [1] * 9, n)
+def _one_electrode(draw: Draw, n: int) -> torch.Tensor:
+    """(B, 9, n): each of n sources at one electrode alone."""
+    at = draw.choice("motion/at", [1] * 9, n)
     return torch.nn.functional.one_hot(at, 9).transpose(1, 2).double()
-
-
-def sources(draw: Draw, samples: int, rate: float) -> torch.Tensor:
-    """(B, 18, samples): the noise sources of every record."""
-    kinds = [KINDS.index(kind) for kind, n in SOURCES for _ in range(n)]
-    kinds = torch.tensor(kinds, device=draw.key.device).repeat(len(draw.key), 1)
-    kinds[:, -1] += draw.chance("mains/sixty", 0.35)  # mains of 60 Hz
-    return read(draw, "sources", kinds, samples, rate)

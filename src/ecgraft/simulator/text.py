@@ -4,29 +4,63 @@ from __future__ import annotations
 
 import random
 
-from .findings import FINDINGS
+from .findings import NAMES
 
-_FRAMES = {
-    "english": ("{findings}.", "{findings}. Rate {rate}/min.", "Rate {rate} bpm. {findings}.",
-                "{findings}. PR {pr} ms, QRS {qrs} ms, QT {qt} ms.", "ECG: {findings}; heart rate {rate}/min."),
-    "german": ("{findings}.", "{findings}. Frequenz {rate}/min.", "HF {rate}/min. {findings}.",
-               "{findings}. PQ {pr} ms, QRS {qrs} ms, QT {qt} ms.", "EKG: {findings}; Frequenz {rate}/min."),
+WORDS = {  # finding: English | ... , German | ...
+    "SR": ("sinus rhythm|normal sinus rhythm", "Sinusrhythmus|normofrequenter Sinusrhythmus"),
+    "SBRAD": ("sinus bradycardia|bradycardic sinus rhythm", "Sinusbradykardie|bradykarder Sinusrhythmus"),
+    "STACH": ("sinus tachycardia|tachycardic sinus rhythm", "Sinustachykardie|tachykarder Sinusrhythmus"),
+    "SARRH": ("sinus arrhythmia|respiratory sinus arrhythmia", "Sinusarrhythmie|respiratorische Sinusarrhythmie"),
+    "AFIB": ("atrial fibrillation|irregular rhythm without P waves, atrial fibrillation",
+             "Vorhofflimmern|absolute Arrhythmie bei Vorhofflimmern"),
+    "AFLT": ("atrial flutter|typical atrial flutter", "Vorhofflattern|typisches Vorhofflattern"),
+    "SVTAC": ("supraventricular tachycardia|narrow complex tachycardia without visible P waves",
+              "supraventrikuläre Tachykardie|Schmalkomplextachykardie ohne erkennbare P-Wellen"),
+    "PACE": ("paced rhythm|ventricular pacing", "Schrittmacherrhythmus|ventrikuläre Schrittmacherstimulation"),
+    "PAC": ("premature atrial complexes|atrial extrasystoles", "supraventrikuläre Extrasystolen|SVES"),
+    "PVC": ("premature ventricular complexes|ventricular extrasystoles", "ventrikuläre Extrasystolen|VES"),
+    "BIGU": ("ventricular bigeminy|bigeminal rhythm", "ventrikulärer Bigeminus|Bigeminus"),
+    "1AVB": ("first degree AV block|AV block I, prolonged PR interval", "AV-Block I. Grades|AV-Block I°"),
+    "2AVB1": ("second degree AV block, Wenckebach type|AV block II, Mobitz type I",
+              "AV-Block II. Grades Typ Wenckebach|AV-Block II° Typ Mobitz I"),
+    "2AVB2": ("second degree AV block, Mobitz type II|AV block II, Mobitz II with constant PR",
+              "AV-Block II. Grades Typ Mobitz II|AV-Block II° Mobitz II"),
+    "3AVB": ("third degree AV block|complete AV block with escape rhythm",
+             "AV-Block III. Grades|kompletter AV-Block mit Ersatzrhythmus"),
+    "CRBBB": ("complete right bundle branch block|RBBB", "kompletter Rechtsschenkelblock|RSB"),
+    "CLBBB": ("complete left bundle branch block|LBBB", "kompletter Linksschenkelblock|LSB"),
+    "WPW": ("ventricular pre-excitation|WPW pattern with delta wave", "Präexzitation|WPW-Muster mit Deltawelle"),
+    "LAFB": ("left anterior fascicular block|left anterior hemiblock", "linksanteriorer Hemiblock|LAHB"),
+    "LVH": ("left ventricular hypertrophy|voltage criteria for LVH",
+            "Linksherzhypertrophie|Zeichen der linksventrikulären Hypertrophie"),
+    "LVOLT": ("low QRS voltages|low voltage", "Niedervoltage|niedrige QRS-Amplituden"),
+    "QWAVE": ("pathological Q waves|abnormal Q waves", "pathologische Q-Zacken|auffällige Q-Zacken"),
+    "AMI": ("anterior myocardial infarction|anterior infarct", "Vorderwandinfarkt|Myokardinfarkt der Vorderwand"),
+    "IMI": ("inferior myocardial infarction|inferior infarct", "Hinterwandinfarkt|inferiorer Myokardinfarkt"),
+    "LMI": ("lateral myocardial infarction|lateral infarct", "Seitenwandinfarkt|lateraler Myokardinfarkt"),
+    "STE-A": ("anterior ST elevation|ST elevation in V1 to V4", "ST-Hebungen anterior|ST-Hebung in V1 bis V4"),
+    "STE-I": ("inferior ST elevation|ST elevation in II, III and aVF",
+              "ST-Hebungen inferior|ST-Hebung in II, III und aVF"),
+    "STE-L": ("lateral ST elevation|ST elevation in I, aVL, V5 and V6",
+              "ST-Hebungen lateral|ST-Hebung in I, aVL, V5 und V6"),
+    "STD": ("ST depression|depressed ST segments", "ST-Senkungen|gesenkte ST-Strecken"),
+    "INVT": ("T wave inversion|inverted T waves", "T-Negativierungen|negative T-Wellen"),
+    "LNGQT": ("long QT interval|prolonged QT", "verlängerte QT-Zeit|QT-Verlängerung"),
+    "NORM": ("normal ECG|ECG within normal limits", "normales EKG|EKG ohne pathologischen Befund"),
 }  # fmt: skip
-_JOINTS = {"english": (", ", ". ", "; ", " with "), "german": (", ", ". ", "; ", " mit ")}
+_FRAMES = (
+    ("{0}.", "{0}. Rate {rate}/min.", "Rate {rate} bpm. {0}.", "ECG: {0}; heart rate {rate}/min.",
+     "{0}. PR {pr} ms, QRS {qrs} ms, QT {qt} ms.", "{0}. QRS {qrs} ms."),
+    ("{0}.", "{0}. Frequenz {rate}/min.", "HF {rate}/min. {0}.", "EKG: {0}; Frequenz {rate}/min.",
+     "{0}. PQ {pr} ms, QRS {qrs} ms, QT {qt} ms.", "{0}. QRS {qrs} ms."),
+)  # fmt: skip
 
 
 def report(names: list[str], numbers: dict[str, int], german: bool, seed: str) -> str:
-    """One report. `numbers`: rate (a minute), pr, qrs, qt (ms; -1 where there is none)."""
+    """One report of the findings `names`. `numbers`: rate (a minute), pr, qrs, qt (ms; -1 where there is none)."""
     choose = random.Random(seed)
-    language = "german" if german else "english"
-    wanted = set(names)
-    words = [choose.choice(getattr(f, language)) for f in FINDINGS if f.name in wanted and f.name != "NORM"]
-    text = words[0]
-    joint = choose.choice(_JOINTS[language])
-    for i, word in enumerate(words[1:]):
-        text += (joint if i == 0 or joint != _JOINTS[language][3] else ", ") + word
-    if "NORM" in wanted:
-        text += ". " + choose.choice(getattr(FINDINGS[0], language))
-    frames = [frame for frame in _FRAMES[language] if numbers["pr"] > 0 or "{pr}" not in frame]
-    text = choose.choice(frames).format(findings=text[0].upper() + text[1:], **numbers)
-    return text
+    words = [choose.choice(WORDS[name][german].split("|")) for name in (*NAMES[1:], "NORM") if name in names]
+    words[0] = words[0][0].upper() + words[0][1:]
+    text = choose.choice((", ", "; ", " - ")).join(words)
+    frames = [frame for frame in _FRAMES[german] if numbers["pr"] > 0 or "{pr}" not in frame]
+    return choose.choice(frames).format(text, **numbers)

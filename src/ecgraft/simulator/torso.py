@@ -57,7 +57,7 @@ def rotation(angles: torch.Tensor) -> torch.Tensor:
 
 
 def lead_field(patient: Draw) -> torch.Tensor:
-    """(B, 9, 3): the electrode field of each patient: heart turned in the chest, electrodes nearer, farther or shifted."""
+    """(B, 9, 3): the electrode field of each patient: the heart turned, electrodes nearer, farther or shifted."""
     B, device = len(patient.key), patient.key.device
     field = electrode_field().to(device).expand(B, 9, 3)
     chest = field[:, 3:]
@@ -74,7 +74,7 @@ def lead_field(patient: Draw) -> torch.Tensor:
 
 def swapped(draw: Draw, share: torch.Tensor) -> torch.Tensor:
     """(B, 9, 9): permutation of the electrodes: the identity, but for two swapped ones in `share` of the records."""
-    B, device = len(draw.key), draw.key.device
+    device = draw.key.device
     matrices = torch.eye(9, dtype=torch.float64, device=device).repeat(len(SWAPS) + 1, 1, 1)
     for matrix, (a, b) in zip(matrices[1:], SWAPS):
         matrix[[a, b]] = matrix[[b, a]]

@@ -1,1 +1,9 @@
-"""The corpus on disk: written once, read in windows at random; splits by patient."""
+"""A corpus on disk: records at native rate, length and leads; random windows; splits by patient. Numpy only."""
+
+from __future__ import annotations
+
+from .prepared import PreparedCache
+from .read import Store
+from .write import StoreWriter
+
+__all__ = ["PreparedCache", "Store", "StoreWriter"]

@@ -28,23 +28,26 @@ def build(config: Config):
         B, _, T = batch["x"].shape
         S = config.samples or T
         speed = uniform(generator, (B,), *config.speed)
-        room = (batch["length"] - (S - 1) * speed).clamp(min=1)
-        start = (uniform(generator, (B,)) * room).floor()  # a whole sample, so that speed 1 copies exactly
-        time = TimeMap(1 / speed, -start / speed, S)
+        places = (batch["length"] - (S - 1) * speed).floor().clamp(min=1)
+        start = (uniform(generator, (B,)) * places).floor()  # a whole sample, so that speed 1 copies exactly
+        u = start[:, None] + torch.arange(S, device=speed.device) * speed[:, None]  # (B, S) old samples
         left = ((batch["length"] - 1 - start) / speed).floor() + 1
-        return _moved(batch, start[:, None] + torch.arange(S, device=speed.device) * speed[:, None], left, time), time
+        time = TimeMap(1 / speed, -start / speed, S)
+        return _moved(batch, u, left, time, between=config.speed != (1.0, 1.0)), time
 
     return view
 
 
-def _moved(batch: dict, u: Tensor, length: Tensor, time: TimeMap) -> dict:
-    """The batch read at positions u (B, S): x between its samples, classes at the nearest, peaks through the map."""
+def _moved(batch: dict, u: Tensor, length: Tensor, time: TimeMap, between: bool) -> dict:
+    """The batch read at positions u (B, S): x on straight lines between its samples where u may lie `between` them,
+    classes at the nearest, peaks through the map."""
     new = dict(batch)
     length = length.clamp(0, time.samples).to(batch["length"].dtype)
     inside = (torch.arange(time.samples, device=u.device) < length[:, None])[:, None]  # (B, 1, S)
-    below = take(batch["x"], u.floor().long())
-    above = take(batch["x"], u.ceil().long())
-    new["x"] = torch.where(inside, torch.lerp(below, above, (u - u.floor())[:, None].to(below.dtype)), 0)
+    x = take(batch["x"], u.floor().long())
+    if between:
+        x = torch.lerp(x, take(batch["x"], u.ceil().long()), (u - u.floor())[:, None].to(x.dtype))
+    new["x"] = x.masked_fill(~inside, 0)
     new["length"] = length
     for key in ("waves", "scored"):
         if key in batch:

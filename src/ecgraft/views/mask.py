@@ -24,11 +24,10 @@ def build(config: Config):
     def view(batch: dict, generator: torch.Generator) -> tuple[dict, TimeMap]:
         B, C, T = batch["x"].shape
         length = batch["length"].view(B, 1, 1)
-        start = (uniform(generator, (B, C if config.each == "lead" else 1, 1)) * length).floor().long()
-        behind = (torch.arange(T, device=start.device) - start) % length.clamp(
-            min=1
-        )  # samples after the start, in a circle
-        cut = (behind < torch.round(config.share * length)) & valid(batch)
+        start = (uniform(generator, (B, C if config.each == "lead" else 1, 1)) * length).floor()
+        stop = start + torch.round(config.share * length)
+        t = torch.arange(T, device=start.device)
+        cut = (((t >= start) & (t < stop)) | (t < stop - length)) & valid(batch)  # past the end it goes on at 0
         new = {**batch, "x": batch["x"].masked_fill(cut, 0)}
         if "scored" in batch:
             new["scored"] = batch["scored"] & ~cut

@@ -47,10 +47,13 @@ def build(config: Config, recorded: np.ndarray | None = None):
 
     def view(batch: dict, generator: torch.Generator) -> tuple[dict, TimeMap]:
         shape = tuple(batch["x"].shape)
-        noise = _coloured(config, shape, generator) + _motion(config, shape, generator)
-        noise += _mains(config, shape, generator)
+        noise = _coloured(config, shape, generator)
+        if config.motion:
+            noise = noise + _motion(config, shape, generator)
+        if config.mains:
+            noise = noise + _mains(config, shape, generator)
         if recorded is not None:
-            noise += _recorded(config, recorded, shape, generator)
+            noise = noise + _recorded(config, recorded, shape, generator)
         return {**batch, "x": batch["x"] + (noise * valid(batch)).to(batch["x"].dtype)}, unmoved(batch)
 
     return view
