@@ -71,7 +71,7 @@ def main() -> None:
     peaks = {}
     for count in (SIZES[0], given.large):
         store = given.runs / str(count)
-        simulate(store, count=count, seed=3)
+        simulate(to=store, count=count, seed=3)
         command = [sys.executable, __file__, "--train", str(store), "--steps", str(given.steps)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # builds the prepared cache
         done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -225,24 +225,24 @@ def test_resnet18_count():
     assert _count(encoders.build("resnet18")) == expected
 
 
-def test_resnet18_sees_two_and_a_half_seconds():
-    """Convolutions (kernel, stride) in a row see 1 + sum (k - 1) times the product of the strides before."""
+def test_resnet18_sees_five_seconds():
+    """Convolutions in a row see 1 + sum (k - 1) times their dilation and the strides before them."""
     seen, step = 1 + 6, 2
-    for kernel in (5, 5, 5, 3):
-        seen += (kernel - 1) * step + 3 * (kernel - 1) * 2 * step
+    for kernel, dilations in zip((5, 5, 5, 3), [(1, 1, 1, 1)] * 3 + [(1, 2, 4, 8)]):
+        seen += (kernel - 1) * (step * dilations[0] + 2 * step * sum(dilations[1:]))
         step *= 2
     encoder = encoders.build("resnet18").double().eval()
     x, present = _signal(1, 2048)
     x = x.double().requires_grad_()
     encoder(x, present)[-1][0, :, 32].sum().backward()
     where = x.grad.abs().sum((0, 1)).nonzero()
-    assert seen == 623 and where.max() - where.min() + 1 == seen
+    assert seen == 1327 and where.max() - where.min() + 1 == seen
     assert where.max() + where.min() == 2 * 32 * encoder.strides[-1]  # step n stands at sample n * stride
 
 
 def test_resnet18_of_beat_ssl():
     values = {"rate": 500, "widths": (32, 64, 128, 256), "kernels": (3, 3, 3, 3), "strides": (1, 2, 2, 1)}
-    encoder = encoders.build("resnet18", values | {"pool": "mean"}).eval()
+    encoder = encoders.build("resnet18", values | {"dilations": (1, 1, 1, 1), "pool": "mean"}).eval()
     levels = encoder(*_signal(1, 5000))
     assert encoder.strides[-1] == 8 and levels[-1].shape == (1, 256, 625) and encoder.width == 256
     torch.testing.assert_close(encoder.pool(levels, torch.tensor([5000])), levels[-1].mean(-1))

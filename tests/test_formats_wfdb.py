@@ -1,6 +1,5 @@
 """WFDB reader against the wfdb library and against files written here."""
 
-import time
 
 import numpy as np
 import pytest
@@ -56,19 +55,6 @@ def test_databases_equal_the_library(shared_data, path):
     expected = library.rdrecord(str(shared_data / path))
     np.testing.assert_array_equal(record.signal, expected.p_signal.T.astype(np.float32))
     assert record.rate == expected.fs
-
-
-def test_is_no_slower_than_the_library(shared_data):
-    paths = [str(p.with_suffix("")) for p in sorted((shared_data / "ptb-xl/records500").rglob("*.hea"))[:20]]
-
-    def seconds(read):
-        start = time.perf_counter()
-        for path in paths:
-            read(path)
-        return time.perf_counter() - start
-
-    ratio = min(seconds(wfdb.read) for _ in range(3)) / min(seconds(library.rdrecord) for _ in range(3))
-    assert ratio < 1.1
 
 
 def test_fixed_segments_keep_the_fast_samples(shared_data):

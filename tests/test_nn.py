@@ -22,9 +22,10 @@ def _stirred(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("T", [1, 2, 9, 10, 11])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
 @pytest.mark.parametrize("kernel,stride", [(1, 2), (3, 1), (3, 2), (9, 4), (16, 1), (16, 2)])
-def test_conv_norm_gives_ceil_steps(kernel, stride, T):
-    assert ConvNorm(2, 3, kernel, stride)(torch.randn(2, 2, T)).shape == (2, 3, -(-T // stride))
+def test_conv_norm_gives_ceil_steps(kernel, stride, dilation, T):
+    assert ConvNorm(2, 3, kernel, stride, dilation=dilation)(torch.randn(2, 2, T)).shape == (2, 3, -(-T // stride))
 
 
 def test_conv_norm_by_hand():

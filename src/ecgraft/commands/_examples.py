@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..record import InputError
+from ..plugs import nearest
+from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..store import Store, splits
 from ..tasks import Task, targets
 from ..training import Examples
 
-PARTS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Corpus:
-    """The records of a store that a task can learn from or be scored on, by part."""
+    """The records of a store that a task can learn from or be scored on, by part (splits.PARTS)."""
 
     store: Store
     task: Task
     y: np.ndarray | None  # (N, K) over the whole store
     known: np.ndarray  # (N,) bool: usable for the task
     known_each: np.ndarray | None  # (N, K)
-    part: np.ndarray  # (N,) of PARTS
+    part: np.ndarray  # (N,)
 
     @classmethod
     def open(cls, store: Store, task: Task, seed: int = 0) -> Corpus:
@@ -38,13 +37,19 @@ class Corpus:
         return cls(store, task, y, known, known_each, splits.split(store, seed=seed))
 
     def rows(self, part: str) -> np.ndarray:
-        """Rows of the store that are in a part and usable."""
-        return np.flatnonzero(self.known & (self.part == part))
+        """Rows of the store that are in a part (or "all") and usable."""
+        if part not in (*splits.PARTS, "all"):
+            raise UsageError(f"no part {part!r}; {nearest(part, (*splits.PARTS, 'all'))}")
+        return np.flatnonzero(self.known & ((self.part == part) | (part == "all")))
 
     def examples(self, rows: np.ndarray, cache) -> Examples:
         y, known = (None, None) if self.y is None else (self.y[rows], self.known_each[rows])
         kind = self.task.kind
-        return Examples(cache, rows, y, known, waves=kind == "waves", beats=self.task if kind == "beats" else None)
+        return Examples(cache, rows, y, known, kind == "waves", self.task if kind == "beats" else None)
+
+    def patients(self, rows: np.ndarray) -> np.ndarray:
+        """A number for the patient of each record."""
+        return self.store.number("person")[rows]
 
     def few(self, budget: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Training and validation rows. `budget` below 1 is a share of the labelled records, above it their number.
@@ -65,7 +70,7 @@ class Corpus:
 
 def window_recipe(recipe: Recipe, seconds: float | None) -> Recipe:
     """The recipe with another window, which is all that a task may change in it."""
-    return Recipe.from_dict(recipe.to_dict() | {"seconds": seconds}) if seconds else recipe
+    return replace(recipe, seconds=seconds) if seconds else recipe
 
 
 def _targets(store: Store, task: Task) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:

@@ -40,7 +40,7 @@ class Answers:
 def answer(network, corpus: Corpus, rows: np.ndarray, cache, *, batch=32, device="cpu") -> Answers:
     """Runs a network of one head over records."""
     examples = corpus.examples(rows, cache)
-    outputs = infer.run(network, examples, cache.recipe_samples(network.recipe), batch=batch, device=device)
+    outputs = infer.run(network, examples, network.recipe.samples, batch=batch, device=device)
     match corpus.task.kind:
         case "waves":
             return _answer_waves(outputs, corpus, rows, cache)
@@ -72,7 +72,7 @@ def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) 
 def main_score(corpus: Corpus, found: Answers, calibration: dict) -> float:
     """The task's main score, turned so that higher is better."""
     value = float(scorer(corpus, found, calibration, {})(np.ones(len(found.rows)))[corpus.task.metric])
-    return -value if corpus.task.kind == "regression" else np.nan_to_num(value)
+    return -value if corpus.task.kind == "regression" else float(np.nan_to_num(value))
 
 
 def with_intervals(corpus: Corpus, scores: Callable, found: Answers, replicates: int, seed: int = 0) -> dict:

@@ -145,6 +145,7 @@ class Job:
 
     def run(self, folder: Path | None = None) -> Graft:
         """Trains and packs. With a folder an interrupted run goes on when it is called again."""
+        self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
         self._check_classes()
         network = self._network()
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))

@@ -103,7 +103,7 @@ def demo(
 def simulate_data(to: Path, seed: int, progress: bool) -> tuple[Chapter, ...]:
     """A store of simulated ECGs."""
     if not (to / "stores" / "simulated").exists():
-        simulate(to / "stores" / "simulated", count=SIMULATED, seed=seed + 1, progress=progress)
+        simulate(to=to / "stores" / "simulated", count=SIMULATED, seed=seed + 1, progress=progress)
     return ON_SIMULATED
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import __version__
 from ..metrics.bootstrap import Estimate
 from ..model import Model
+from ..record import InputError
 from ..report import Page
 from ..store import Store
 from . import _page, _score
@@ -60,6 +61,9 @@ def score(
     """(answers, {name: Estimate}) of a graft on rows of a corpus."""
     graft = model.graft(name)
     cache = corpus.store.prepared(graft.recipe, progress=progress)
+    rows = rows[cache.usable[rows]]
+    if not len(rows):
+        raise InputError(f"{corpus.store.path}: no record of this part can be scored for {name!r}")
     found = _score.answer(model.network(name), corpus, rows, cache, device=pick_device(device))
     scores = _score.scorer(corpus, found, graft.calibration, graft.thresholds)
     return found, _score.with_intervals(corpus, scores, found, replicates, seed)

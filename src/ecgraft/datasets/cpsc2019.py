@@ -48,14 +48,12 @@ def read(entry: Entry) -> Record:
 
 def _peaks(path: Path) -> np.ndarray:
     """Sample indices, ascending; MATLAB counts from 1."""
-    from scipy.io import loadmat
-
     if not path.is_file():
         raise InputError(f"{path}: no such file; it holds the R peaks")
     if path.stat().st_size > LARGEST:
         raise InputError(f"{path}: more than {LARGEST} bytes, too much for the R peaks of 10 s")
     with reading(path, "R peaks"):
-        return np.sort(loadmat(path, variable_names=["R_peak"])["R_peak"].ravel().astype(np.int64)) - 1
+        return np.sort(mat.variables(path)["R_peak"].ravel().astype(np.int64)) - 1
 
 
 def _root(folder: Path) -> Path:

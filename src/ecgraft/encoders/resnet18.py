@@ -1,8 +1,8 @@
 """A one-dimensional ResNet-18 (He et al. 2016), slim by default: the encoder for a laptop.
 
 The stem and each of four stages of two basic blocks halve the resolution: at 250 Hz the levels stand at 125, 62.5,
-31.3, 15.6 and 7.8 Hz, and a step of the coarsest sees 2.5 s. The widths grow by less than a factor of two a stage,
-since otherwise, in one dimension, the coarsest stage takes half of the time.
+31.3, 15.6 and 7.8 Hz. Dilation lets a step of the coarsest see 5.3 s, several beats, which rhythm needs. The widths
+grow by less than a factor of two a stage: otherwise, in one dimension, the last stage takes half of the time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ Four = tuple[int, int, int, int]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
-    """stem: its width. pool: over the time of the coarsest level; `mean_max` puts both beside each other."""
+    """stem: its width. dilations: of the four convolutions of the last stage. pool: over the time of its output;
+    `mean_max` puts both beside each other.
+    """
 
     leads: tuple[str, ...] = LEADS
     rate: float = Field(250.0, gt=0)  # Hz
@@ -36,6 +38,7 @@ class Config:
     widths: Four = (32, 64, 96, 192)
     kernels: Four = (5, 5, 5, 3)
     strides: Four = (2, 2, 2, 2)
+    dilations: Four = (1, 2, 4, 8)
     pool: Literal["mean", "mean_max"] = "mean_max"
 
 
@@ -45,7 +48,8 @@ class ResNet18(nn.Module):
         self.config, self.leads, self.rate = config, config.leads, config.rate
         stem = ConvNorm(len(config.leads), config.stem, config.stem_kernel, config.stem_stride)
         self.widths = [config.stem, *config.widths]
-        shapes = zip(self.widths, config.widths, config.kernels, config.strides)
+        dilations = [(1, 1, 1, 1)] * 3 + [config.dilations]
+        shapes = zip(self.widths, config.widths, config.kernels, config.strides, dilations)
         self.stages = nn.ModuleList([stem, *(stage(*shape) for shape in shapes)])
         self.strides = list(accumulate((config.stem_stride, *config.strides), mul))
         self.width = self.widths[-1] * (2 if config.pool == "mean_max" else 1)
@@ -64,10 +68,10 @@ class ResNet18(nn.Module):
 class Block(nn.Module):
     """Two convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dilations: tuple[int, int]):
         super().__init__()
-        self.first = ConvNorm(inputs, outputs, kernel, stride)
-        self.second = ConvNorm(outputs, outputs, kernel, activation=None)
+        self.first = ConvNorm(inputs, outputs, kernel, stride, dilation=dilations[0])
+        self.second = ConvNorm(outputs, outputs, kernel, dilation=dilations[1], activation=None)
         same = stride == 1 and inputs == outputs
         self.shortcut = nn.Identity() if same else ConvNorm(inputs, outputs, 1, stride, activation=None)
 
@@ -75,8 +79,9 @@ class Block(nn.Module):
         return F.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
 
 
-def stage(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(Block(inputs, outputs, kernel, stride), Block(outputs, outputs, kernel, 1))
+def stage(inputs: int, outputs: int, kernel: int, stride: int, dilations: Four = (1, 1, 1, 1)) -> nn.Sequential:
+    first = Block(inputs, outputs, kernel, stride, dilations[:2])
+    return nn.Sequential(first, Block(outputs, outputs, kernel, 1, dilations[2:]))
 
 
 def build(config: Config) -> ResNet18:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ..nn import fuse
 from ..nn.network import Network, is_dense
 from ..signal.recipe import Recipe
 from ..training.batches import Examples
@@ -51,7 +52,7 @@ def window_starts(length: int, samples: int, overlap: float) -> list[int]:
 @torch.inference_mode()
 def run(network: Network, examples: Examples, samples: int, *, batch=32, device="cpu") -> Iterator[tuple]:
     """(example, output) in order, for a network of one head: (K,) mean logits, or (C, K, T) probabilities."""
-    network = network.to(device).eval()
+    network = fuse(network).to(device)
     dense = all(is_dense(head) for head in network.heads.values())
     lengths = np.asarray(examples.cache.length)[examples.index]
     jobs = [(i, s) for i, n in enumerate(lengths) for s in window_starts(int(n), samples, OVERLAP if dense else 0.0)]

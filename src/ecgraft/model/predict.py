@@ -66,7 +66,7 @@ def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction
     graft = model.graft(name)
     memory = infer.Memory([record], graft.recipe)
     examples = Examples(memory, np.arange(1))
-    samples = round(graft.recipe.seconds * graft.recipe.rate)
+    samples = graft.recipe.samples
     _, output = next(infer.run(model.network(name), examples, samples, device=device))
     notes = [*memory.prepared[0].notes, *quality.findings(record)]
     said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)

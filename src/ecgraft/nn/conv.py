@@ -1,7 +1,7 @@
 """Convolution with a norm, and changes of time resolution.
 
-Step n of a map of stride s stands at sample n s: every convolution pads (k - 1) // 2 on the left and k // 2 on the
-right, so ceil(T / s) steps come out of T samples, for any T >= 1.
+Step n of a map of stride s stands at sample n s: a convolution that reaches over r + 1 samples pads r // 2 of them on
+the left and the rest on the right, so that ceil(T / s) steps come out of T samples, for any T >= 1.
 """
 
 from __future__ import annotations
@@ -28,18 +28,21 @@ class ConvNorm(nn.Module):
         kernel: int,
         stride: int = 1,
         *,
+        dilation: int = 1,
         groups: int = 1,
         bias: bool = False,
         activation: str | None = "relu",
     ):
         super().__init__()
         self.kernel = kernel
-        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=bias)
+        reach = dilation * (kernel - 1)
+        self.odd = reach % 2  # one sample more on the right than on the left
+        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, reach // 2, dilation, groups, bias)
         self.norm = nn.BatchNorm1d(outputs)
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B, D, ceil(T / stride))
-        if self.kernel % 2 == 0:
+        if self.odd:
             x = F.pad(x, (0, 1))
         return self.activation(self.norm(self.conv(x)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
 from ..record import InputError
 
@@ -22,7 +22,7 @@ def save(path: Path, tensors: dict[str, torch.Tensor], header: dict) -> None:
     beside = path.with_name(path.name + ".part")
     own = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     try:
-        save_file(own, beside, metadata={_KEY: json.dumps(header)})
+        beside.write_bytes(serialise(own, metadata={_KEY: json.dumps(header)}))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

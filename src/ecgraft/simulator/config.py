@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 from pydantic.dataclasses import dataclass
 
 from ..plugs import nearest
@@ -23,20 +23,35 @@ PREVALENCE = {
 
 @dataclass(frozen=True)
 class Config:
-    """`prevalence` overrides single entries of PREVALENCE; the noise levels are factors (0 switches a kind off)."""
+    """The noise levels are factors: 0 switches a kind off.
+
+    seconds     length of an ECG
+    rate        samples a second
+    prevalence  overrides of single findings in PREVALENCE, such as prevalence.AFIB=0.5
+    wander      level of baseline wander
+    muscle      level of muscle noise
+    motion      level of the steps and swings of single electrodes
+    mains       level of 50 or 60 Hz hum
+    handheld    share of records with the noise of a hand-held device
+    swap        share of records with two electrodes swapped
+    lead_loss   share of leads that were not recorded
+    flat        share of leads that are recorded but flat
+    german      share of reports in German
+    records_per_patient  how many ECGs, one after the other, are of one patient
+    """
 
     seconds: float = 10.0
-    rate: float = 500.0  # Hz
+    rate: float = 500.0
     prevalence: dict[str, float] = field(default_factory=dict)
-    wander: float = 1.0  # baseline wander
+    wander: float = 1.0
     muscle: float = 1.0
-    motion: float = 1.0  # steps and swings of single electrodes
+    motion: float = 1.0
     mains: float = 1.0
-    handheld: float = 0.15  # share of records with the noise of a hand-held device
-    swap: float = 0.02  # share with two electrodes swapped
-    lead_loss: float = 0.02  # share of leads that were not recorded
-    flat: float = 0.003  # share of leads that are recorded but flat
-    german: float = 0.5  # share of reports in German
+    handheld: float = 0.15
+    swap: float = 0.02
+    lead_loss: float = 0.005
+    flat: float = 0.003
+    german: float = 0.5
     records_per_patient: int = 1
 
     @field_validator("seconds", "rate", "records_per_patient")
@@ -53,16 +68,17 @@ class Config:
             raise ValueError("is a share; it must be in [0, 1]")
         return value
 
-    @model_validator(mode="after")
-    def _known(self):
-        for name, share in self.prevalence.items():
+    @field_validator("prevalence")
+    @classmethod
+    def _known(cls, value):
+        for name, share in value.items():
             if name not in PREVALENCE:
-                raise ValueError(f"prevalence: unknown finding {name!r}; {nearest(name, PREVALENCE)}")
+                raise ValueError(f"unknown finding {name!r}; {nearest(name, PREVALENCE)}")
             if not 0 <= share <= 1:
-                raise ValueError(f"prevalence of {name}: {share}; it must be in [0, 1]")
-        if sum(self.share(name) for name in RHYTHMS) > 1 + 1e-9:
-            raise ValueError(f"prevalence: the rhythms {', '.join(RHYTHMS)} sum to more than 1")
-        return self
+                raise ValueError(f"{name} has {share}; it must be in [0, 1]")
+        if sum((PREVALENCE | value)[name] for name in RHYTHMS) > 1 + 1e-9:
+            raise ValueError(f"the rhythms {', '.join(RHYTHMS)} sum to more than 1")
+        return value
 
     def share(self, name: str) -> float:
         """The prevalence of a finding."""

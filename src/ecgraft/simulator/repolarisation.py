@@ -19,7 +19,7 @@ def t_shape(draw: Draw, patient: Draw, plan: Plan, qrs: Shape) -> Shape:
     main = main * (size * (plan.rr / 0.8).clamp(0.5, 1.1) ** 0.5)[:, None]
     main = torch.where(plan.has["INVT"][:, None], _inverted(draw, main), main)
     own, other = (-qrs.area()).double().chunk(2)  # (B, 3)
-    wide = 0.35 * main + own * patient.uniform("t/secondary", 0.7, 1.3)[:, None]
+    wide = 0.35 * main + own * patient.uniform("t/secondary", 0.45, 1.0)[:, None]
     strain = plan.has["LVH"] & patient.chance("lvh/strain", 0.4)
     t = torch.where(strain[:, None], 0.3 * main + 0.7 * own, main)
     t = torch.where(plan.any("CRBBB", "CLBBB", "WPW")[:, None], wide, t)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .edit import merge, remove_patient
 from .prepared import PreparedCache
 from .read import Store
 from .write import StoreWriter
 
-__all__ = ["PreparedCache", "Store", "StoreWriter"]
+__all__ = ["PreparedCache", "Store", "StoreWriter", "merge", "remove_patient"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..record import InputError
 from .layout import BLOBS, CATEGORIES, OFFSETS, ROW, ragged
-from .table import VOCABULARIES, Table
+from .table import VOCABULARIES, Table, digest
 
 ROWS = 4096  # rows in memory at a time
 
@@ -66,6 +66,28 @@ def join(parts: list[Part], folder: Path) -> dict:
         for file in files.values():
             file.close()
     return meta | {"fingerprint": _fingerprint(meta, files)}
+
+
+def new_ones(parts: list[Part]) -> list[Part]:
+    """The parts without records that came before, in them or in an earlier part: same source, id and samples."""
+    keys = [_keys(part) for part in parts]
+    first = np.unique(np.concatenate([*keys, np.empty(0, np.uint64)]), return_index=True)[1]
+    starts = np.cumsum([0, *map(len, keys)])
+    chosen = [np.sort(first[(first >= a) & (first < b)]) - a for a, b in zip(starts[:-1], starts[1:])]
+    return [replace(part, index=part.index[which]) for part, which in zip(parts, chosen)]
+
+
+def without(part: Part, others: list[Part]) -> Part:
+    """The part without the records that are in the others."""
+    keys = np.concatenate([np.empty(0, np.uint64), *map(_keys, others)])
+    return replace(part, index=part.index[~np.isin(_keys(part), keys)])
+
+
+def _keys(part: Part) -> np.ndarray:
+    """64 bits of source, id and samples of each record."""
+    table, checksum = part.table, part.table.rows["checksum"]
+    names = (f"{table.category('source', i)}\0{table.text('id', i)}\0{checksum[i]}" for i in part.index)
+    return np.fromiter((digest(name.encode("utf-8", "replace")) for name in names), np.uint64, len(part.index))
 
 
 def _fill(parts: list[Part], meta: dict, files: dict[str, _Growing]) -> None:

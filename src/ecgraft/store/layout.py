@@ -1,6 +1,6 @@
 """What a store is on disk, said once.
 
-    store.json        format, fingerprint, names of codes, values, leads, categories; which table and shards belong to it
+    store.json        format, fingerprint, names of codes, values, leads ...; which table and shards belong to it
     table-*/          one row per record (ROW), label and value matrices, and blobs: texts, waves, beats, leads
     signals/*.i16     the samples, int16, leads first; many records per file ("shard")
     cache/*/          per recipe, the prepared signals; safe to delete
@@ -12,14 +12,16 @@ not part of the store, and is swept away by the next writer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 
-from ..record import BEAT, RHYTHM, SPAN, WAVE, InputError
+from ..record import BEAT, RHYTHM, SPAN, WAVE, InputError, UsageError
 
 FORMAT = 1
 HEAD = "store.json"
@@ -105,3 +107,40 @@ def ragged(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarr
     owner = np.repeat(np.arange(len(index)), count)
     behind = np.cumsum(count) - count
     return np.arange(len(owner)) + (first - behind)[owner], owner
+
+
+def read_head(path: Path) -> dict:
+    """What store.json says. InputError where there is no store, or one of a newer format."""
+    path = Path(path)
+    if not (path / HEAD).is_file():
+        what = "an import that was interrupted; run it again to finish it" if (path / BUILDING).is_dir() else "no store"
+        raise InputError(f"{path}: {what if path.exists() else 'no such folder'} (it has no {HEAD})")
+    head = read_json(path / HEAD)
+    if head.get("format") != FORMAT:
+        raise InputError(f"{path}: store format {head.get('format')}; this version of ecgraft reads format {FORMAT}")
+    check_name(head.get("table"), path / HEAD)
+    if not isinstance(head.get("fingerprint"), str):
+        raise InputError(f"{path / HEAD}: damaged, it has no fingerprint")
+    return head
+
+
+def check_free(path: Path) -> None:
+    """UsageError if a store cannot be put at `path` because something else is there."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path}: this is a file; give a new folder for the store")
+    if path.is_dir() and any(path.iterdir()) and not ((path / HEAD).exists() or (path / BUILDING).exists()):
+        raise UsageError(f"{path}: this folder has other files and is no store; give a new folder")
+
+
+def size_of(store: Path, shard: str) -> int:
+    """Samples in a shard; -1 where it is missing."""
+    try:
+        return (store / SIGNALS / shard).stat().st_size // SAMPLE.itemsize
+    except FileNotFoundError:
+        return -1
+
+
+def remove(path: Path) -> None:
+    """Removes a file or folder; one that is in use (Windows) is left to the next writer."""
+    with contextlib.suppress(PermissionError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -15,8 +15,8 @@ from ..signal import leads as lead_tools
 from ..signal.recipe import Recipe
 from ..tasks import Task, beat_classes
 from . import render
-from .build import Shards, remove
-from .layout import CACHE, LOCK, check_name, map_samples, memory_map, ragged, read_json, write_json
+from .chunks import Shards
+from .layout import CACHE, LOCK, check_name, map_samples, memory_map, ragged, read_json, remove, write_json
 from .lock import Lock
 from .parallel import progress_bar, spread
 
@@ -59,7 +59,7 @@ class PreparedCache:
         return recipe.samples
 
     def batch(self, index: np.ndarray, start: np.ndarray, samples: int) -> dict[str, np.ndarray]:
-        """x (B, C, S) int16 uV, present (B, C) bool, length (B,) int32 valid samples. Padding and absent leads are 0."""
+        """x (B, C, S) int16 uV, present (B, C) bool, length (B,) int32 valid samples; 0 where absent or padding."""
         index = np.asarray(index)
         rows, present = self._rows[index], self.present[index]
         length = np.clip(rows["length"] - start, 0, samples)
@@ -70,12 +70,11 @@ class PreparedCache:
         for b, (shard, at, T, C, first) in enumerate(places):
             if C:
                 window = self._shards[shard][at : at + C * T].reshape(C, T)[:, first : first + samples]
-                row = x[b] if C == x.shape[1] else x[b, : present[b].nonzero()[0][-1] + 1]
-                row[slice(None) if C == len(row) else present[b, : len(row)], : window.shape[1]] = window
+                x[b, slice(None) if present[b].all() else present[b], : window.shape[1]] = window
         return {"x": x, "present": present, "length": length.astype(np.int32)}
 
     def waves(self, index: np.ndarray, start: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """Wave classes (B, C, S) uint8 and where they are annotated (B, C, S) bool, never in absent leads or padding."""
+        """Wave classes (B, C, S) uint8 and where they are annotated (B, C, S) bool; 0 in absent leads and padding."""
         index, start = np.asarray(index), np.asarray(start)
         shape, ratio = (len(index), len(self.recipe.leads), samples), self._ratio(index)
         slots = self._lead_slots[self.store.table.rows["leads"][index]]  # (B, L)

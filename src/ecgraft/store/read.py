@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,7 @@ from ..plugs import nearest
 from ..record import InputError, Record, UsageError
 from ..signal.recipe import Recipe
 from . import quantise
-from .build import ends, read_head, size_of
-from .layout import ANNOTATIONS, SIGNALS, map_samples
+from .layout import ANNOTATIONS, SIGNALS, map_samples, read_head, size_of
 from .prepared import PreparedCache, prepare
 from .table import Table, Texts
 
@@ -36,7 +34,7 @@ class Store:
         self.table = Table(self.path / self.head["table"], self.head)
         self.codes, self.labels = self.table.codes, self.table.labels
         self.shards = [self.path / SIGNALS / name for name in self.table.categories["shard"]]
-        for name, end in ends(self.table).items():
+        for name, end in self.table.ends().items():
             if size_of(self.path, name) < end:
                 raise InputError(f"{self.path / SIGNALS / name}: missing or cut short; import the records again")
         self._maps: dict[int, np.ndarray] = {}

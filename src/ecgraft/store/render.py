@@ -14,8 +14,7 @@ def classes(waves, owner, lead_slot, shape, start, ratio) -> np.ndarray:
     lead_slot  (B, L) slot of each lead of a record, -1 where the recipe has no use for it
     start      (B,) where the windows begin, in samples at the recipe's rate; ratio (B,) recipe's rate / native rate
     """
-    B, C, S = shape
-    out = np.zeros(shape, np.uint8)
+    out = np.zeros(shape, np.uint8)  # (B, C, S)
     whole = (waves["onset"] >= 0) & (waves["offset"] >= waves["onset"])
     waves, owner = waves[whole], owner[whole]
     first = _scaled(waves["onset"], owner, ratio) - start[owner]

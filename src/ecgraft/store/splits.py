@@ -1,4 +1,4 @@
-"""Who is in which part: by patient, with exact duplicates together, stratified by label, the same for a seed everywhere.
+"""Who is in which part: by patient, with exact duplicates together, stratified by label, fixed by a seed.
 
 Records of one patient and records with the same samples form a group; a group is never cut. Assignment needs no state:
 groups are ordered by their rarest label and, within it, by a hash of seed and patient, and the golden ratio spreads the
@@ -57,7 +57,7 @@ def few(store: Store, index: np.ndarray, y: np.ndarray | None, budget: float, se
             number is met as closely as whole patients allow.
     """
     index = np.asarray(index)
-    if not 0 < budget or (budget > 1 and budget != int(budget)):
+    if not budget > 0 or (budget > 1 and budget != int(budget)):
         raise UsageError(f"budget {budget}: a share of the records (up to 1) or a whole number of them")
     target = budget * len(index) if budget <= 1 else budget
     if not len(index) or target >= len(index):
@@ -114,7 +114,10 @@ def _phase(store: Store, group: np.ndarray, chosen: np.ndarray, seed: int) -> np
 
 
 def _rarest(labels: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Which of its labels (N, V), 1 for yes, is rarest among the records `index`: 0 the rarest of all ... V for none."""
+    """Which label of each record of `index` is the rarest among them: 0 the rarest of all ... V for no label at all.
+
+    labels (N, V), 1 for yes.
+    """
     V, blocks = labels.shape[1], [index[k : k + BLOCK] for k in range(0, len(index), BLOCK)]
     count = sum(((labels[block] == 1).sum(0) for block in blocks), np.zeros(V, int))
     rank = np.empty(V, int)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..record import InputError, Record
-from .layout import ANNOTATIONS, BLOBS, CATEGORIES, OFFSETS, ROW, TEXT, check_name, memory_map
+from .layout import ANNOTATIONS, BLOBS, CATEGORIES, OFFSETS, ROW, check_name, memory_map
 
 VOCABULARIES = 64  # bits of ROW "complete"
 BLOCK = 65536  # rows that are looked at in one go
@@ -74,6 +74,14 @@ class Table:
         """The category of record i; None where it has none."""
         code = self.rows[name][i]
         return self.categories[name][code] if code >= 0 else None
+
+    def ends(self) -> dict[str, int]:
+        """Shard -> the sample at which the last of the table's records in it ends."""
+        counts = np.array([len(names) for names in self.categories["leads"]] or [0])
+        last = self.rows["at"] + counts[self.rows["leads"]] * self.rows["length"]
+        found = np.zeros(len(self.categories["shard"]), np.int64)
+        np.maximum.at(found, self.rows["shard"], last)
+        return dict(zip(self.categories["shard"], found.tolist()))
 
 
 class Texts(Sequence):
@@ -168,6 +176,9 @@ def person(record: Record) -> int:
     return digest((record.patient or f"\0{record.source}\0{record.id}").encode("utf-8", "replace"))
 
 
-def digest(data) -> int:
+def digest(*pieces) -> int:
     """64 bits of a cryptographic hash."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    found = hashlib.blake2b(digest_size=8)
+    for piece in pieces:
+        found.update(piece)
+    return int.from_bytes(found.digest(), "little")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..record import Record
-from .build import CHUNK, Building, ChunkWriter
+from .build import Building
+from .chunks import CHUNK, ChunkWriter
 
 
 class StoreWriter:
@@ -34,7 +35,7 @@ class StoreWriter:
     def add(self, record: Record) -> None:
         self.chunk.add(record)
         self.count += 1
-        if len(self.chunk.table) == CHUNK:
+        if len(self.chunk) == CHUNK:
             self._finish()
 
     def _finish(self) -> None:
@@ -43,7 +44,7 @@ class StoreWriter:
 
     def __exit__(self, kind, *_) -> None:
         try:
-            if kind is None and len(self.chunk.table):
+            if kind is None and len(self.chunk):
                 self._finish()
             self.chunk.close()
             if kind is None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..store import PreparedCache
+from ..tasks import Task
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -14,15 +17,16 @@ class Examples:
 
     y      (n, K) targets: 0/1 for classes, numbers for regression; None where the task is per sample
     known  (n, K) whether a target is known
-    waves, beats   whether batches carry wave classes per sample, R peaks with AAMI classes
+    waves  whether batches carry wave classes per sample
+    beats  the task whose classes the batches' R peaks carry
     """
 
-    cache: object  # store.PreparedCache
+    cache: PreparedCache
     index: np.ndarray  # (n,) rows of the store
     y: np.ndarray | None = None
     known: np.ndarray | None = None
     waves: bool = False
-    beats: bool = False
+    beats: Task | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -40,8 +44,8 @@ class Examples:
             arrays |= {"y": self.y[which].astype(np.float32), "known": self.known[which]}
         if self.waves:
             arrays["waves"], arrays["scored"] = self.cache.waves(index, start, samples)
-        if self.beats:
-            arrays["peaks"], arrays["beats"] = self.cache.beats(index, start, samples)
+        if self.beats is not None:
+            arrays["peaks"], arrays["beats"] = self.cache.beats(index, start, samples, self.beats)
         return as_batch(arrays | {"index": index}, device)
 
 
