@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from ecgraft.commands.ingest import ingest
 
 from ecgraft import tasks
 from ecgraft.commands._examples import Corpus
+from ecgraft.commands.ingest import ingest
 from ecgraft.store import Store
 
 
@@ -25,7 +25,8 @@ def arguments(doc: str) -> argparse.ArgumentParser:
 def corpus(given: argparse.Namespace, dataset: str, task: str) -> Corpus:
     """A database under --data as a corpus for a task."""
     folder = given.runs / "stores" / dataset
-    ingest(given.data / dataset.replace("ptb_xl", "ptb-xl"), to=folder, dataset=dataset)
+    if not folder.exists():
+        ingest(given.data / dataset.replace("ptb_xl", "ptb-xl"), to=folder, dataset=dataset)
     return Corpus.open(Store(folder), tasks.find(task), given.seed)
 
 

@@ -14,7 +14,7 @@ from _corpora import arguments, corpus, rounded
 from _result import keep
 
 from ecgraft.commands import _score
-from ecgraft.commands.adapt import Job, Settings
+from ecgraft.commands._job import Job, Settings
 from ecgraft.model import Model
 from ecgraft.store import splits
 

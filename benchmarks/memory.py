@@ -31,7 +31,7 @@ def train(store: Path, steps: int) -> int:
 
     from ecgraft import tasks
     from ecgraft.commands._examples import Corpus
-    from ecgraft.commands.adapt import Job, Settings
+    from ecgraft.commands._job import Job, Settings
     from ecgraft.model import Model
     from ecgraft.store import Store
     from ecgraft.training import Sampler

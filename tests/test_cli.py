@@ -21,16 +21,26 @@ CALLS = []
 
 
 @dataclass(frozen=True)
+class Inner:
+    """A config inside a config."""
+
+    deep: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """How the toy is trained.
 
     batch     records in a step
+    shuffle   in random order
     training  settings of the loop
     """
 
     batch: int = 32
     seed: int = 0
+    shuffle: bool = True
     training: dict = Field(default_factory=dict)
+    inner: Inner = Field(default_factory=Inner)
 
 
 def toy(
@@ -86,6 +96,10 @@ def test_values_reach_the_function_typed(capsys):
         (["encoder.a.b=[1, 2]"], "encoder", {"a": {"b": [1, 2]}}),
         (["encoder={a: 1}", "encoder.b=2"], "encoder", {"a": 1, "b": 2}),
         (["training.x=1", "training.y=2"], "training", {"x": 1, "y": 2}),
+        (["inner.deep=true"], "inner", {"deep": True}),
+        (["--batch", "8"], "batch", 8),
+        (["batch=8"], "batch", 8),
+        (["--no-shuffle"], "shuffle", False),
     ],
 )
 def test_ways_to_write_a_value(capsys, words, name, value):
@@ -112,7 +126,8 @@ def test_command_line_before_config_before_default(capsys, tmp_path):
         (["tyo"], "no verb 'tyo'; did you mean 'toy'?"),
         (["--versoin"], "No such option: --versoin"),
         (["toy", "a", "--modle", "m"], "toy: no option --modle; did you mean '--model'?"),
-        (["toy", "a", "--batch", "3"], "toy: no option --batch; did you mean 'batch='?"),
+        (["toy", "a", "--batsh", "3"], "toy: no option --batsh; did you mean '--batch'?"),
+        (["toy", "a", "--training", "3"], "toy: no option --training; did you mean 'training.KEY='?"),
         (["toy", "a", "-x"], "No such option: -x"),
         (["toy", "a", "modle=m"], "toy: unknown key 'modle'; did you mean 'model'?"),
         (["toy", "a", "--model", "m", "bacth=3"], "toy: unknown key 'bacth'; did you mean 'batch'?"),
@@ -196,7 +211,10 @@ def test_help_shows_what_can_be_given(capsys):
         "--no-dry-run",
         "encoder.KEY=VALUE",
     ]
-    assert status == 0 and all(words in printed for words in [*shown, "batch=VALUE  records in a step", "--config"])
+    assert status == 0 and all(
+        words in printed
+        for words in [*shown, "records in a step [default: 32]", "training.KEY=VALUE  settings of the loop", "--config"]
+    )
 
 
 def test_overview_and_version(capsys):

@@ -1,4 +1,7 @@
-"""ecgraft: one ECG encoder, pretrained once; every clinical task a small graft on it. For research; not a medical device."""
+"""ecgraft: one ECG encoder, pretrained once; every clinical task a small graft on it.
+
+For research; not a medical device.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,22 @@ __version__ = "0.1.0"
 _API = {
     "InputError": "record",
     "LEADS": "record",
+    "Model": "model",
+    "Recipe": "signal.recipe",
     "Record": "record",
+    "Store": "store",
     "UsageError": "record",
     "WAVES": "record",
-    "Recipe": "signal.recipe",
-    "Store": "store",
+    "adapt": "commands.adapt",
+    "demo": "commands.demo",
+    "embed": "commands.embed",
+    "evaluate": "commands.evaluate",
+    "info": "commands.info",
+    "ingest": "commands.ingest",
+    "load": "model",
+    "predict": "commands.predict",
     "read": "formats",
+    "simulate": "commands.simulate",
 }
 __all__ = sorted(_API)
 

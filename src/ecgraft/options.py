@@ -2,7 +2,7 @@
 
 A verb is a plain function: its positional parameters are arguments, its keyword-only ones are options,
 `Annotated[type, "help"]` says what each is, and a `dict` parameter takes `name.key=value` words. `**settings:
-Annotated[Any, Settings]` takes the fields of a config dataclass as `key=value` words, which the verb configures itself.
+Annotated[Any, Settings]` takes the fields of a config dataclass; the verb itself makes the config of them.
 A value comes from the command line, else from `--config FILE.yaml`, else from the function's default.
 """
 
@@ -12,7 +12,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -36,21 +36,23 @@ class Parameter:
     help: str
     default: Any  # _REQUIRED where there is none
     positional: bool
-    setting: bool = False  # a field of a config dataclass: only by `key=value` and --config, not converted here
+    setting: bool = False  # a field of a config dataclass, not converted here
 
     @property
     def shape(self) -> type:
         """How it looks on the command line: bool (a flag), list (many), dict (`name.key=value` words) or str."""
         kinds = get_args(self.type) if get_origin(self.type) in (Union, UnionType) else (self.type,)
         kinds = {get_origin(kind) or kind for kind in kinds} - {NoneType}
-        if kinds & {list, tuple}:
-            return list
-        return next((shape for shape in (bool, dict) if kinds == {shape}), str)
+        if kinds == {bool}:
+            return bool
+        if kinds == {dict} or any(is_dataclass(kind) for kind in kinds):
+            return dict
+        return list if kinds & {list, tuple} else str
 
     @property
     def named(self) -> bool:
         """Whether it is an option."""
-        return not (self.positional or self.setting or self.shape is dict)
+        return not self.positional and self.shape is not dict
 
     @property
     def option(self) -> str:
@@ -65,7 +67,8 @@ class Parameter:
         """The help, with the default."""
         if self.default is _REQUIRED:
             return f"{self.help} [required]"
-        return self.help if self.default in (None, False, (), "") else f"{self.help} [default: {self.default}]"
+        plain = self.default in (None, False, (), "") or self.shape is dict
+        return self.help if plain else f"{self.help} [default: {self.default}]"
 
 
 def parameters(function: Callable) -> dict[str, Parameter]:
@@ -82,11 +85,11 @@ def parameters(function: Callable) -> dict[str, Parameter]:
 
 def _fields(config: type) -> dict[str, Parameter]:
     """The fields of a config dataclass; what each is stands in its docstring, as `name  help` lines."""
-    fields = {}
+    fields, defaults, hints = {}, config(), get_type_hints(config)
     for name in config.__dataclass_fields__:
         line = re.search(rf"^ *{name} {{2,}}(.+)$", config.__doc__ or "", re.MULTILINE)
-        kind, text = get_type_hints(config)[name], line.group(1) if line else ""
-        fields[name] = Parameter(name, kind, text, None, positional=False, setting=True)
+        text = line.group(1) if line else ""
+        fields[name] = Parameter(name, hints[name], text, getattr(defaults, name), positional=False, setting=True)
     return fields
 
 
@@ -96,7 +99,7 @@ def parse(verb: str, function: Callable, args: list[str]) -> dict[str, Any]:
     args, words = _split(verb, args, known)
     given = run(_app(function, known), args, f"ecgraft {verb}")
     config = _read_config(given.pop("config"), known)
-    given = {name: value for name, value in given.items() if value not in (None, [], ())}
+    given = {name: _read(value, known[name]) for name, value in given.items() if value not in (None, [], ())}
     for name in given.keys() & words.keys():
         raise UsageError(f"{verb}: {name} is given twice, as {known[name].label} and as {name}=")
     values = _merge(config, given | words)
@@ -131,7 +134,7 @@ def _split(verb: str, args: list[str], known: dict[str, Parameter]) -> tuple[lis
             rest += [token, *tokens]
         elif token.startswith("--"):
             if option not in allowed:
-                words = {f"{p.name}=" for p in known.values() if p.setting}
+                words = {f"{p.name}.KEY=" for p in known.values() if p.shape is dict}
                 raise UsageError(f"{verb}: no option {option}; {nearest(option, sorted(allowed | words))}")
             rest += [token, *itertools.islice(tokens, int(option in valued and not equals))]
         elif match := _WORD.fullmatch(token):
@@ -147,13 +150,20 @@ def _nested(verb: str, key: str, value: str, known: dict[str, Parameter]) -> dic
     _check(head, known, verb)
     if inner and known[head].shape is not dict:
         raise UsageError(f"{verb}: {key}={value}: {head} has no keys; write {head}=VALUE")
-    try:
-        result = yaml.safe_load(value) if known[head].setting or known[head].shape is dict else value
-    except yaml.YAMLError as error:
-        raise UsageError(f"{verb}: {key}={value}: cannot be read as YAML") from error
+    result = _read(value, known[head])
     for name in reversed([head, *inner]):
         result = {name: result}
     return result
+
+
+def _read(value, parameter: Parameter):
+    """What was typed: settings and what is in mappings as YAML, the rest stays text until its type is known."""
+    if not isinstance(value, str) or not (parameter.setting or parameter.shape is dict):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{parameter.label}: {value!r} cannot be read as YAML") from error
 
 
 def _check(key: str, known: dict[str, Parameter], where: str) -> None:
@@ -217,8 +227,7 @@ def _app(function: Callable, known: dict[str, Parameter]) -> typer.Typer:
     keyword = inspect.Parameter.KEYWORD_ONLY
     each = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in shown.items()]
     texts.__signature__, texts.__annotations__ = inspect.Signature(each), shown
-    words = [p for p in known.values() if not (p.positional or p.named)]
-    more = [f"{p.name}{'.KEY' if p.shape is dict else ''}=VALUE  {p.text}" for p in words]
+    more = [f"{p.name}.KEY=VALUE  {p.text}" for p in known.values() if p.shape is dict]
     more.append("Every option may also be written key=value. With --debug an error shows its traceback.")
     settings = {"help_option_names": ["--help", "-h"]}
     app = typer.Typer(add_completion=False)
@@ -232,6 +241,6 @@ def _declared(parameter: Parameter, text: str):
     told = {bool: bool, list: list[str]}.get(parameter.shape, str)
     if parameter.positional:
         return Annotated[told | None, typer.Argument(help=text, metavar=parameter.label)]
-    if told is bool:
-        return Annotated[bool | None, typer.Option(f"{parameter.option}/--no-{parameter.option[2:]}", help=text)]
-    return Annotated[told | None, typer.Option(parameter.option, help=text, metavar="VALUE")]
+    flags = f"{parameter.option}/--no-{parameter.option[2:]}" if told is bool else parameter.option
+    metavar, panel = None if told is bool else "VALUE", "Settings" if parameter.setting else None
+    return Annotated[told | None, typer.Option(flags, help=text, metavar=metavar, rich_help_panel=panel)]

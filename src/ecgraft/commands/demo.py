@@ -113,7 +113,9 @@ def import_data(data: Path, to: Path, progress: bool) -> list[Chapter]:
     for folder in [data, *sorted(p for p in data.iterdir() if p.is_dir())] if data.is_dir() else []:
         name = datasets.detect(folder)
         if name in ON_DATA:
-            ingest(folder, to=to / "stores" / name, dataset=name, progress=progress)
+            store = to / "stores" / name
+            if not store.exists():
+                ingest(folder, to=store, dataset=name, progress=progress)
             chapters.append(ON_DATA[name])
     if not chapters:
         raise InputError(f"{data}: none of {', '.join(ON_DATA)} lies there; give the folder that holds their folders")

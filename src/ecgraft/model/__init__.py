@@ -4,4 +4,6 @@ from .graft import Graft
 from .model import Model
 from .predict import Prediction, predict
 
-__all__ = ["Graft", "Model", "Prediction", "predict"]
+load = Model.load
+
+__all__ = ["Graft", "Model", "Prediction", "load", "predict"]

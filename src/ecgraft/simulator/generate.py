@@ -16,14 +16,17 @@ from .render import Track, paint
 from .repolarisation import st_vectors, t_shape
 from .rhythm import Beats, beats
 from .simulated import Simulated
+from .threads import one_thread
 from .timing import Timing, timing
 
 
 @torch.no_grad()
+@one_thread()
 def simulate(seed: int, index, config: Config | None = None, device="cpu") -> Simulated:
     """The records `index` (a range, a list or an int64 tensor) of `seed`; each is the same in whatever company.
 
-    Fastest in batches of about 64. On a device without float64 (MPS) simulate on the CPU and move the batch.
+    Fastest in batches of about 64, by one thread: for more cores use more processes. On a device without float64 (MPS)
+    simulate on the CPU and move the batch.
     """
     config = config or Config()
     index = torch.as_tensor(list(index) if isinstance(index, range) else index, dtype=torch.int64, device=device)

@@ -23,7 +23,7 @@ SOURCES = (("wander", 6), ("muscle", 9), ("motion", 2), ("50", 1))  # of a recor
 
 @functools.lru_cache(maxsize=4)
 def tables(rate: float, device: str) -> torch.Tensor:
-    """(len(KINDS), n, BLOCK) float32: noises of unit variance; mains is a sine of unit amplitude and its third harmonic."""
+    """(len(KINDS), n, BLOCK) float32: noises of unit variance, mains as a sine and its third harmonic."""
     n = math.ceil(_SECONDS * rate / BLOCK) * BLOCK
     maker = torch.Generator().manual_seed(20240229)
     f = torch.fft.rfftfreq(n, 1 / rate)

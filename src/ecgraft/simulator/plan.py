@@ -46,7 +46,9 @@ def plan(draw: Draw, patient: Draw, config: Config) -> Plan:
     t_share = patient.normal("t/share", 0.62, 0.075).clamp(0.42, 0.85)
     pr = _pr(draw, patient, has, rr)
     handheld = draw.chance("handheld", config.handheld)
-    return Plan(has, rr, flutter, pr, p.clamp(0.065, 0.15), qrs, ectopic, qtc, t_share, handheld)
+    return Plan(
+        has, rr, flutter, pr, torch.minimum(p.clamp(0.065, 0.15), 0.84 * pr), qrs, ectopic, qtc, t_share, handheld
+    )
 
 
 def _one_of(draw: Draw, name: str, group: tuple[str, ...], config: Config) -> dict[str, torch.Tensor]:
@@ -120,7 +122,7 @@ def _pr(draw: Draw, patient: Draw, has: dict, rr: torch.Tensor) -> torch.Tensor:
     pr = patient.normal("pr", 0.158, 0.019).clamp(0.122, 0.198)
     pr = torch.where(has["STACH"], torch.minimum(pr, 0.16 - 0.1 * (0.6 - rr)), pr)
     pr = torch.where(has["1AVB"], draw.uniform("pr/long", 0.208, 0.34), pr)
-    return torch.where(has["WPW"], draw.uniform("pr/short", 0.075, 0.115), pr)
+    return torch.where(has["WPW"], draw.uniform("pr/short", 0.085, 0.115), pr)
 
 
 def _qrs_duration(patient: Draw, has: dict) -> torch.Tensor:

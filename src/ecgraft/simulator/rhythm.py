@@ -40,7 +40,7 @@ def beats(draw: Draw, plan: Plan, config: Config) -> Beats:
     pr, there = _conduction(draw, plan, origin)
     p_onset = start + interval.cumsum(1) - plan.pr[:, None]
     onset = p_onset + pr
-    early_p = onset - (plan.pr * draw.uniform("PAC/pr", 0.75, 1.1))[:, None]
+    early_p = onset - (plan.pr * draw.uniform("PAC/pr", 0.85, 1.15))[:, None]
     p_onset = torch.where(origin == ATRIAL, early_p, p_onset)
     block = plan.has["3AVB"][:, None]
     onset = torch.where(block, _escape(draw, N), onset)
@@ -65,7 +65,8 @@ def _intervals(draw: Draw, plan: Plan, N: int) -> torch.Tensor:
     depth = torch.where(plan.has["SARRH"], draw.uniform("hrv/sarrh", 0.11, 0.28), depth)
     mayer = torch.sin(2 * math.pi * (0.1 * time + draw.uniform("hrv/phase")[:, None]))
     change = depth[:, None] * breath(draw, time) + draw.lognormal("hrv/slow", 0.015, 0.5)[:, None] * mayer
-    change = change + 0.008 * draw.normal("hrv/jitter", n=N)
+    erratic = torch.where(plan.has["SARRH"] & draw.chance("hrv/erratic", 0.35), 0.08, 0.008)[:, None]
+    change = change + erratic * draw.normal("hrv/jitter", n=N)
     still = torch.where(plan.any("PACE", "SVTAC", "AFLT"), 0.05, 1.0)[:, None]
     spread = draw.uniform("af/spread", 0.13, 0.33)[:, None]
     chance = rr * torch.exp(spread * draw.normal("af/rr", n=N) - spread**2 / 2)
@@ -79,15 +80,15 @@ def _premature(draw: Draw, plan: Plan, seconds: float, start: torch.Tensor, N: i
     i = torch.arange(N, device=start.device)
     out = {}
     for name in ("PAC", "PVC"):
-        some = draw.chance(f"{name}/beat", (0.3 * draw.uniform(f"{name}/share") ** 1.3)[:, None], N)
+        some = draw.chance(f"{name}/beat", (0.4 * draw.uniform(f"{name}/share") ** 1.4)[:, None], N)
         target = draw.uniform(f"{name}/at", min(0.5, seconds / 4), max(seconds - 1.5, seconds / 2))[:, None]
         slot = ((target - start) / plan.rr[:, None]).round().clamp(2, N - 2)
         out[name] = torch.where((i - slot).abs() <= 1, i == slot, some) & plan.has[name][:, None]
     every_other = (i + draw.chance("BIGU/phase", 0.5)[:, None]) % 2 == 0
     out["PVC"] = torch.where(plan.has["BIGU"][:, None], every_other, out["PVC"] & ~out["PAC"])
-    for mask in out.values():  # never two in a row
-        mask[:, 1:] = mask[:, 1:] & ~mask[:, :-1]
-        mask[:, 0] = False
+    runs = draw.chance("runs", 0.25)[:, None] & ~plan.has["BIGU"][:, None]
+    for mask in out.values():  # in most never two in a row
+        mask[:, 1:] = mask[:, 1:] & (runs | ~mask[:, :-1])
     return out
 
 

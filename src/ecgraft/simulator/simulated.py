@@ -11,6 +11,7 @@ from ..record import BEAT, LEADS, RHYTHM, SPAN, Record, waves_array
 from .config import Config
 from .findings import FINDINGS, NAMES
 from .text import report
+from .threads import one_thread
 from .timing import Timing, classes
 
 _RHYTHM_NAMES = {"AFIB": "AFIB", "AFLT": "AFL", "SVTAC": "SVTA", "PACE": "P", "2AVB1": "BII", "2AVB2": "BII",
@@ -39,6 +40,7 @@ class Simulated:
     seed: int
     config: Config
 
+    @one_thread()
     def waves(self) -> torch.Tensor:
         """(B, T) uint8: the class of every sample, for all leads."""
         return classes(self.times, self.config.rate, self.x.shape[2])

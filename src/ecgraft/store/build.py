@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -101,13 +102,12 @@ class Building:
     def _meta(self, number: int) -> dict:
         return read_json(chunk_folder(self.path, number) / "meta.json")
 
-    def _table(self, number: int) -> Table:
-        return Table(chunk_folder(self.path, number), self._meta(number))
-
     def _whole(self, number: int) -> bool:
         """Whether all that a chunk names is there."""
         try:
-            return all(end <= size_of(self.path, name) for name, end in self._table(number).ends().items())
+            self._remarks(number)
+            table = Table(chunk_folder(self.path, number), self._meta(number))
+            return all(end <= size_of(self.path, name) for name, end in table.ends().items())
         except InputError:
             return False
 
@@ -133,21 +133,36 @@ class Building:
         A record that comes again (same source, id and samples) replaces the old one; of several new ones the first
         counts.
         """
-        skipped, new = self.skipped(), [self._table(number) for number in self._numbers()]
-        parts = new_ones([Part.whole(table) for table in new])
+        skipped = self.skipped()
+        chunks = [Part.of(chunk_folder(self.path, number), self._meta(number)) for number in self._numbers()]
+        parts = new_ones(chunks)
         if self.old is not None:
-            parts = [without(Part.whole(Table(self.path / self.old["table"], self.old)), parts), *parts]
+            parts = [without(self.whole(), parts), *parts]
         if not sum(len(part.index) for part in parts):
             raise InputError(f"{self.path}: nothing to put into the store{_first(skipped)}")
-        for name, end in _all_ends(new).items():
-            os.truncate(self.path / SIGNALS / name, end * SAMPLE.itemsize)
-        return self.replace(parts, skipped)
+        for name, end in _ends(chunks).items():
+            _settle(self.path / SIGNALS / name, end * SAMPLE.itemsize)
+        complete = [_hash(self.plan)] if self.plan and not skipped else []
+        return self.replace(parts, skipped, self._finished() + complete)
 
-    def replace(self, parts: list[Part], skipped: list[tuple[str, str]] | None = None) -> dict:
+    def whole(self) -> Part:
+        """The store as it is."""
+        return Part.of(self.path / self.old["table"], self.old)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of this plan, and without a broken record, is in the store already."""
+        return self.plan is not None and _hash(self.plan) in self._finished()
+
+    def _finished(self) -> list[str]:
+        return [] if self.old is None else list(self.old.get("finished", []))
+
+    def replace(self, parts: list[Part], skipped: list | None = None, finished: list[str] | None = None) -> dict:
         """`parts`, whose samples are in the store's shards, become the store."""
         name = f"table-{uuid.uuid4().hex[:16]}"
         (self.path / name).mkdir()
-        head = {"format": FORMAT, "table": name, "building": self.token, **join(parts, self.path / name)}
+        head = {"format": FORMAT, "table": name, "building": self.token, "finished": finished or []}
+        head |= join(parts, self.path / name)
         if skipped is not None:
             _write_skipped(self.path / SKIPPED, skipped)
         write_json(self.path / HEAD, head)
@@ -161,9 +176,10 @@ class Building:
             if path.name != head["table"]:
                 remove(path)
         self._sweep_signals([head])
-        for path in (self.path / CACHE).glob("*/cache.json"):
-            if read_json(path).get("store") != head["fingerprint"]:
-                remove(path.parent)
+        for path in (self.path / CACHE).glob("*"):
+            notes = [read_json(note) for note in (path / "plan.json", path / "cache.json") if note.is_file()]
+            if not any(note.get("store") == head["fingerprint"] for note in notes):
+                remove(path)
 
     def _sweep_signals(self, metas: list[dict | None]) -> None:
         kept = {name for meta in metas if meta for name in meta["categories"]["shard"]}
@@ -172,11 +188,23 @@ class Building:
                 remove(path)
 
 
-def _all_ends(tables: list[Table]) -> dict[str, int]:
+def _ends(parts: list[Part]) -> dict[str, int]:
+    """Shard -> the sample at which the last record in it ends."""
     found: Counter[str] = Counter()
-    for table in tables:
-        found |= Counter(table.ends())  # the larger of both
+    for part in parts:
+        found |= Counter(part.open().ends())  # the larger of both
     return dict(found)
+
+
+def _settle(path: Path, size: int) -> None:
+    """Cuts off what belongs to no finished chunk, and waits until the rest is on the disk."""
+    with open(path, "r+b") as file:
+        file.truncate(size)
+        os.fsync(file.fileno())
+
+
+def _hash(plan: dict) -> str:
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _write_skipped(path: Path, skipped: list[tuple[str, str]]) -> None:

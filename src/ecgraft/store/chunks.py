@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections import Counter
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..record import InputError, Record
 from . import quantise
-from .layout import BUILDING, MISSING, SAMPLE, SIGNALS, write_json
+from .layout import BUILDING, MISSING, SAMPLE, SIGNALS
 from .table import TableBuilder, digest
 
 LARGEST = 2**29  # samples in a shard (1 GiB), after which a new one is begun
@@ -80,7 +81,7 @@ class ChunkWriter:
         beside = self.store / BUILDING / f"part-{uuid.uuid4().hex[:16]}"
         beside.mkdir()
         self.table.save(beside)
-        write_json(beside / REMARKS, {"skipped": self.skipped, "notes": self.notes})
+        (beside / REMARKS).write_text(json.dumps({"skipped": self.skipped, "notes": self.notes}), encoding="utf-8")
         os.rename(beside, chunk_folder(self.store, number))
         done = len(self.table), len(self.skipped)
         self._begin()

@@ -15,7 +15,6 @@ from .chunks import Shards
 from .join import Part, new_ones, without
 from .layout import HEAD, SAMPLE, SIGNALS, SKIPPED, map_samples, size_of
 from .read import Store
-from .table import Table
 
 
 def merge(sources: Sequence[Path | str], to: Path | str) -> Store:
@@ -29,8 +28,7 @@ def merge(sources: Sequence[Path | str], to: Path | str) -> Store:
     with Building(to) as building:
         parts = new_ones([_copied(store, to) for store in sources])
         if building.old is not None:
-            own = Part.whole(Table(to / building.old["table"], building.old))
-            parts = [own, *(without(part, [own]) for part in parts)]
+            parts = [building.whole(), *(without(part, [building.whole()]) for part in parts)]
         building.replace(parts)
     return Store(to)
 
@@ -41,7 +39,7 @@ def _copied(store: Store, to: Path) -> Part:
     for shard in store.shards:
         names.append(f"{uuid.uuid4().hex[:16]}.i16")
         shutil.copyfile(shard, to / SIGNALS / names[-1])
-    return Part(store.table, np.arange(len(store)), store.table.rows, tuple(names))
+    return Part(store.head, lambda: store.table, np.arange(len(store)), store.table.rows, tuple(names))
 
 
 def remove_patient(path: Path | str, patient: str) -> int:
@@ -85,4 +83,4 @@ def _moved(store: Store, kept: np.ndarray) -> Part:
             names = names if new in names else [*names, new]
             rows["shard"][i], rows["at"][i] = names.index(new), at
     shards.close()
-    return Part(store.table, kept, rows, tuple(names))
+    return Part(store.head, lambda: store.table, kept, rows, tuple(names))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,28 +17,34 @@ from ..record import InputError
 from .layout import BLOBS, CATEGORIES, OFFSETS, ROW, ragged
 from .table import VOCABULARIES, Table, digest
 
+COLUMNS = ("codes", "values", "vocabularies")
 ROWS = 4096  # rows in memory at a time
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a table, ascending. `rows` replaces the table's rows (all of them) where samples have moved."""
+    """Some rows of a table, ascending. It is opened only while it is read: a process may open few files at a time.
 
-    table: Table
+    rows    replaces all rows of the table where samples have moved; `shards` are the names of the numbers in it
+    """
+
+    meta: dict
+    open: Callable[[], Table]
     index: np.ndarray
     rows: np.ndarray | None = None
-    shards: tuple[str, ...] | None = None  # what the numbers in `rows["shard"]` mean
+    shards: tuple[str, ...] | None = None
 
     @classmethod
-    def whole(cls, table: Table) -> Part:
-        return cls(table, np.arange(len(table)))
+    def of(cls, folder: Path, meta: dict) -> Part:
+        """All rows of the table in a folder."""
+        return cls(meta, lambda: Table(folder, meta), np.arange(int(meta["records"])))
 
     def names(self, category: str) -> list:
-        return list(self.shards) if category == "shard" and self.shards else self.table.categories[category]
-
-    def take(self, index: np.ndarray) -> np.ndarray:
-        """(n,) ROW."""
-        return (self.table.rows if self.rows is None else self.rows)[index]
+        """The entries of a category."""
+        if category == "shard" and self.shards is not None:
+            return list(self.shards)
+        names = self.meta["categories"][category]
+        return [tuple(entry) for entry in names] if category == "leads" else names
 
 
 def join(parts: list[Part], folder: Path) -> dict:
@@ -44,27 +53,25 @@ def join(parts: list[Part], folder: Path) -> dict:
     Names are sorted, so that the same records in the same order give the same fingerprint whatever way they came.
     A code that a part lacks is "no" where its vocabulary is complete for a record, else unknown.
     """
+    survey = [_survey(part) for part in parts]
     meta = {
         "records": sum(len(part.index) for part in parts),
-        "codes": sorted({code for part in parts for code in part.table.codes}),
-        "values": sorted({name for part in parts for name in part.table.value_names}),
-        "vocabularies": sorted({name for part in parts for name in part.table.vocabularies}),
-        "categories": {name: _used(parts, name) for name in CATEGORIES},
+        **{key: sorted({name for part in parts for name in part.meta[key]}) for key in COLUMNS},
+        "categories": {name: sorted(set().union(*(used[name] for used, _ in survey))) for name in CATEGORIES},
     }
     if len(meta["vocabularies"]) > VOCABULARIES:
         raise InputError(f"more than {VOCABULARIES} complete vocabularies of labels")
     count = meta["records"]
-    sizes = {name: sum(_total(part, name) for part in parts) for name in BLOBS}
-    files = {name: _Growing(folder / f"{name}.npy", kind, (sizes[name],)) for name, kind in BLOBS.items()}
-    files["rows"] = _Growing(folder / "rows.npy", ROW, (count,))
-    files["offsets"] = _Growing(folder / "offsets.npy", OFFSETS, (count + 1,))
-    files["labels"] = _Growing(folder / "labels.npy", np.dtype("i1"), (count, len(meta["codes"])))
-    files["values"] = _Growing(folder / "values.npy", np.dtype("<f8"), (count, len(meta["values"])))
-    try:
-        _fill(parts, meta, files)
-    finally:
-        for file in files.values():
-            file.close()
+    shapes = {name: (kind, (sum(sizes[name] for _, sizes in survey),)) for name, kind in BLOBS.items()}
+    shapes |= {"rows": (ROW, (count,)), "offsets": (OFFSETS, (count + 1,))}
+    shapes |= {"labels": (np.dtype("i1"), (count, len(meta["codes"])))}
+    shapes |= {"values": (np.dtype("<f8"), (count, len(meta["values"])))}
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(_Growing(folder / f"{name}.npy", *shape)) for name, shape in shapes.items()}
+        ends = np.zeros(1, OFFSETS)
+        files["offsets"].write(ends)
+        for part in parts:
+            ends = _append(part, meta, files, ends)
     return meta | {"fingerprint": _fingerprint(meta, files)}
 
 
@@ -73,7 +80,7 @@ def new_ones(parts: list[Part]) -> list[Part]:
     keys = [_keys(part) for part in parts]
     first = np.unique(np.concatenate([*keys, np.empty(0, np.uint64)]), return_index=True)[1]
     starts = np.cumsum([0, *map(len, keys)])
-    chosen = [np.sort(first[(first >= a) & (first < b)]) - a for a, b in zip(starts[:-1], starts[1:])]
+    chosen = [np.sort(first[(first >= a) & (first < b)]) - a for a, b in itertools.pairwise(starts)]
     return [replace(part, index=part.index[which]) for part, which in zip(parts, chosen)]
 
 
@@ -85,39 +92,54 @@ def without(part: Part, others: list[Part]) -> Part:
 
 def _keys(part: Part) -> np.ndarray:
     """64 bits of source, id and samples of each record."""
-    table, checksum = part.table, part.table.rows["checksum"]
+    table = part.open()
+    checksum = table.rows["checksum"]
     names = (f"{table.category('source', i)}\0{table.text('id', i)}\0{checksum[i]}" for i in part.index)
     return np.fromiter((digest(name.encode("utf-8", "replace")) for name in names), np.uint64, len(part.index))
 
 
-def _fill(parts: list[Part], meta: dict, files: dict[str, _Growing]) -> None:
-    ends = np.zeros(1, OFFSETS)
-    files["offsets"].write(ends)
-    for part in parts:
-        translate = _Translation(part, meta)
-        for start in range(0, len(part.index), ROWS):
-            index = part.index[start : start + ROWS]
-            rows = translate.rows(index)
-            located = rows.copy()
-            located["shard"] = located["at"] = 0  # where the samples lie is not part of what they are
-            files["rows"].write(rows, located)
-            files["labels"].write(translate.labels(index, rows["complete"]))
-            files["values"].write(translate.values(index))
-            offsets = np.repeat(ends, len(index))
-            for name in BLOBS:
-                table_offsets = part.table.offsets[name]
-                positions, _ = ragged(table_offsets, index)
-                files[name].write(part.table.blobs[name][positions])
-                offsets[name] += np.cumsum(table_offsets[index + 1] - table_offsets[index])
-            files["offsets"].write(offsets)
-            ends = offsets[-1:].copy()
+def _survey(part: Part) -> tuple[dict[str, set], dict[str, int]]:
+    """Which entries of each category the rows use, and how many items they have in each blob."""
+    table, used = part.open(), {name: set() for name in CATEGORIES}
+    rows = table.rows if part.rows is None else part.rows
+    for start in range(0, len(part.index), ROWS):
+        block = rows[part.index[start : start + ROWS]]
+        for name in CATEGORIES:
+            names = part.names(name)
+            used[name] |= {names[number] for number in np.unique(block[name]) if number >= 0}
+    offsets = table.offsets
+    sizes = {name: int((offsets[name][part.index + 1] - offsets[name][part.index]).sum()) for name in BLOBS}
+    return used, sizes
+
+
+def _append(part: Part, meta: dict, files: dict[str, _Growing], ends: np.ndarray) -> np.ndarray:
+    """Writes the rows of a part behind those that are there; `ends` (1,) OFFSETS, before and after."""
+    translate = _Translation(part, meta)
+    table = translate.table
+    for start in range(0, len(part.index), ROWS):
+        index = part.index[start : start + ROWS]
+        rows = translate.rows(index)
+        located = rows.copy()
+        located["shard"] = located["at"] = 0  # where the samples lie is not part of what they are
+        files["rows"].write(rows, located)
+        files["labels"].write(translate.labels(index, rows["complete"]))
+        files["values"].write(translate.values(index))
+        offsets = np.repeat(ends, len(index))
+        for name in BLOBS:
+            positions, _ = ragged(table.offsets[name], index)
+            files[name].write(table.blobs[name][positions])
+            offsets[name] += np.cumsum(table.offsets[name][index + 1] - table.offsets[name][index])
+        files["offsets"].write(offsets)
+        ends = offsets[-1:].copy()
+    return ends
 
 
 class _Translation:
     """The numbers of one part's names as numbers of the joined names."""
 
     def __init__(self, part: Part, meta: dict):
-        self.part, table = part, part.table
+        self.table = table = part.open()
+        self.source = table.rows if part.rows is None else part.rows
         self.shapes = {"labels": len(meta["codes"]), "values": len(meta["values"])}
         self.codes = _places(table.codes, meta["codes"])
         self.value_names = _places(table.value_names, meta["values"])
@@ -129,7 +151,7 @@ class _Translation:
         self.bit_of_code = np.array([vocabularies.get(code.partition(":")[0], -1) for code in meta["codes"]], int)
 
     def rows(self, index: np.ndarray) -> np.ndarray:
-        rows = self.part.take(index).copy()
+        rows = self.source[index].copy()
         for name, places in self.categories.items():
             rows[name] = places[rows[name]]  # -1 is the last
         complete = np.zeros(len(rows), np.uint64)
@@ -142,13 +164,13 @@ class _Translation:
         bits = np.maximum(self.bit_of_code, 0).astype(np.uint64)
         ruled_out = ((complete[:, None] >> bits) & np.uint64(1)).astype(bool) & (self.bit_of_code >= 0)  # (n, V)
         labels = np.where(ruled_out, np.int8(0), np.int8(-1))
-        own = self.part.table.labels[index]
+        own = self.table.labels[index]
         labels[:, self.codes] = np.where(own >= 0, own, labels[:, self.codes])
         return labels
 
     def values(self, index: np.ndarray) -> np.ndarray:
         values = np.full((len(index), self.shapes["values"]), np.nan)
-        values[:, self.value_names] = self.part.table.values[index]
+        values[:, self.value_names] = self.table.values[index]
         return values
 
 
@@ -166,26 +188,14 @@ class _Growing:
         self.file.write(data)
         self.hash.update(data if hashed is None else hashed.tobytes())
 
-    def close(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
+    def __enter__(self) -> _Growing:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is None:
+            self.file.flush()
+            os.fsync(self.file.fileno())
         self.file.close()
-
-
-def _used(parts: list[Part], category: str) -> list:
-    """The entries that the chosen rows use, sorted."""
-    used = set()
-    for part in parts:
-        names = part.names(category)
-        for start in range(0, len(part.index), ROWS):
-            numbers = np.unique(part.take(part.index[start : start + ROWS])[category])
-            used |= {names[number] for number in numbers if number >= 0}
-    return sorted(used)
-
-
-def _total(part: Part, name: str) -> int:
-    offsets = part.table.offsets[name]
-    return int((offsets[part.index + 1] - offsets[part.index]).sum())
 
 
 def _places(names: list, among: list) -> np.ndarray:

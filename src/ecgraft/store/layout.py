@@ -66,7 +66,7 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Replaces the file at once: it is the old or the new one, never a part."""
+    """Replaces the file at once: it is the old or the new one, never a part, whatever happens to process or power."""
     beside = path.with_name(path.name + ".new")
     with open(beside, "w", encoding="utf-8") as file:
         json.dump(content, file, ensure_ascii=False, indent=1)

@@ -25,7 +25,7 @@ class Lock:
         self.release()
 
     def acquire(self) -> None:
-        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         until = time.monotonic() + self.patience
         while not _try(self.file):
             if time.monotonic() > until:

@@ -37,7 +37,9 @@ def spread(make: Callable, args: tuple, jobs: Iterable, workers: int | None = No
         return
     pool = ProcessPoolExecutor(workers, _context(), _begin, (make, args))
     try:
-        yield from (future.result() for future in as_completed([pool.submit(_do, job) for job in jobs]))
+        with _no_script():
+            futures = [pool.submit(_do, job) for job in jobs]
+        yield from (future.result() for future in as_completed(futures))
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process ended unexpectedly (out of memory?); run the command again to go on, with fewer workers"
@@ -50,6 +52,18 @@ def _context():
     """Fork is quickest, but not safe beside the threads of torch."""
     fork = sys.platform == "linux" and "torch" not in sys.modules
     return multiprocessing.get_context("fork" if fork else "spawn")
+
+
+@contextmanager
+def _no_script():
+    """A spawned worker imports the script that runs here, as `__main__`, and would start it once more. Not ours."""
+    main = sys.modules["__main__"]
+    kept = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
 
 
 def _begin(make: Callable, args: tuple) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,17 +12,13 @@ from ..signal import leads as lead_tools
 from ..signal.recipe import Recipe
 from ..tasks import Task, beat_classes
 from . import render
-from .chunks import Shards
-from .layout import CACHE, LOCK, check_name, map_samples, memory_map, ragged, read_json, remove, write_json
-from .lock import Lock
-from .parallel import progress_bar, spread
+from .layout import check_name, map_samples, memory_map, ragged, read_json
 
 if TYPE_CHECKING:
     from .read import Store
 
 PLACE = np.dtype([("shard", "<i4"), ("at", "<i8"), ("length", "<i8")])  # of a record; leads that are present, together
-CHUNK = 256  # records
-MICROVOLT = 1000.0  # steps per mV
+BLOCK = 65536  # rows that are looked at in one go
 DONE = "cache.json"
 
 
@@ -44,7 +37,18 @@ class PreparedCache:
         self.length = self._rows["length"]
         self.present = memory_map(folder / "present.npy", np.dtype("?"), (count, C))
         self._shards = [map_samples(folder / check_name(name, folder)) for name in head["shards"]]
+        self._check(folder)
         self._lead_slots = _lead_slots(store.table.categories["leads"], recipe)  # (lead sets, L)
+
+    def _check(self, folder: Path) -> None:
+        """Places outside of the shards are found here, not as a crash later."""
+        sizes = np.array([len(shard) for shard in self._shards] or [0])
+        for start in range(0, len(self), BLOCK):
+            rows = self._rows[start : start + BLOCK]
+            good = all((rows[name] >= 0).all() for name in PLACE.names) and (rows["shard"] < len(sizes)).all()
+            stop = rows["at"] + rows["length"] * self.present[start : start + BLOCK].sum(1)
+            if not good or (stop > sizes[rows["shard"]]).any():
+                raise InputError(f"{folder}: damaged; delete this folder, it will be made again")
 
     def __len__(self) -> int:
         return len(self.length)
@@ -53,10 +57,6 @@ class PreparedCache:
     def usable(self) -> np.ndarray:
         """(N,) bool: which records have a lead of the recipe."""
         return self.length > 0
-
-    def recipe_samples(self, recipe: Recipe) -> int:
-        """The window of another recipe of the same rate, in samples."""
-        return recipe.samples
 
     def batch(self, index: np.ndarray, start: np.ndarray, samples: int) -> dict[str, np.ndarray]:
         """x (B, C, S) int16 uV, present (B, C) bool, length (B,) int32 valid samples; 0 where absent or padding."""
@@ -123,93 +123,6 @@ class PreparedCache:
         table = self.store.table
         positions, owner = ragged(table.offsets[name], index)
         return table.blobs[name][positions], owner
-
-
-def prepare(store: Store, recipe: Recipe, progress: bool = False, workers: int | None = None) -> PreparedCache:
-    """The cache of a store for a recipe, built where it is not there or not of this store's records."""
-    folder = store.path / CACHE / recipe.cache_key
-    if not _is_of(store, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with Lock(folder / LOCK, f"{folder}: another process prepares these records; try again when it is done"):
-            if not _is_of(store, folder):
-                _build(store, recipe, folder, progress, workers)
-    return PreparedCache(store, recipe, folder)
-
-
-def _is_of(store: Store, folder: Path) -> bool:
-    return (folder / DONE).is_file() and read_json(folder / DONE).get("store") == store.fingerprint
-
-
-def _build(store: Store, recipe: Recipe, folder: Path, progress: bool, workers: int | None) -> None:
-    """Prepares what no earlier attempt has prepared; then the chunks become one index."""
-    noted = folder / "plan.json"
-    plan = {"store": store.fingerprint, "recipe": recipe.to_dict()}
-    if not noted.is_file() or read_json(noted) != plan:
-        for path in folder.iterdir():
-            if path.name != LOCK:
-                remove(path)
-        write_json(noted, plan)
-    numbers = range(ceil(len(store) / CHUNK))
-    left = [number for number in numbers if not _chunk(folder, number).is_dir()]
-    done = len(store) - sum(min(CHUNK, len(store) - number * CHUNK) for number in left)
-    with progress_bar("preparing", len(store), done, progress) as advance:
-        for count in spread(_Worker, (store.path, recipe.to_dict(), folder), left, workers):
-            advance(count)
-    _join(store, recipe, folder, len(numbers))
-
-
-class _Worker:
-    """Prepares the records of a chunk into this process's own shard."""
-
-    def __init__(self, store: Path, recipe: dict, folder: Path):
-        from .read import Store
-
-        self.store, self.recipe, self.folder = Store(store), Recipe.from_dict(recipe), folder
-        self.shards = Shards(folder)
-
-    def __call__(self, number: int) -> int:
-        index = range(number * CHUNK, min((number + 1) * CHUNK, len(self.store)))
-        rows, present = np.zeros(len(index), PLACE), np.zeros((len(index), len(self.recipe.leads)), bool)
-        names: list[str] = []
-        for row, has, i in zip(rows, present, index):
-            with contextlib.suppress(InputError):  # none of the leads: stays empty
-                prepared = self.recipe.prepare(self.store.record(i))
-                steps = np.nan_to_num(np.rint(prepared.signal * np.float32(MICROVOLT)))
-                name, row["at"] = self.shards.append(np.clip(steps, -32767, 32767).astype(np.int16))
-                names = names if name in names else [*names, name]
-                row["shard"], row["length"], has[prepared.slots] = names.index(name), steps.shape[1], True
-        self.shards.flush()
-        beside = self.folder / f"part-{number:08d}"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        np.save(beside / "rows.npy", rows)
-        np.save(beside / "present.npy", present)
-        write_json(beside / "shards.json", {"shards": names})
-        beside.rename(_chunk(self.folder, number))
-        return len(index)
-
-
-def _chunk(folder: Path, number: int) -> Path:
-    return folder / f"chunk-{number:08d}"
-
-
-def _join(store: Store, recipe: Recipe, folder: Path, chunks: int) -> None:
-    shape = len(store), len(recipe.leads)
-    rows = np.lib.format.open_memmap(folder / "rows.npy", "w+", PLACE, shape[:1])
-    present = np.lib.format.open_memmap(folder / "present.npy", "w+", np.dtype("?"), shape)
-    shards: list[str] = []
-    for number in range(chunks):
-        names = read_json(_chunk(folder, number) / "shards.json")["shards"]
-        shards += [name for name in names if name not in shards]
-        part, span = np.load(_chunk(folder, number) / "rows.npy"), slice(number * CHUNK, (number + 1) * CHUNK)
-        part["shard"] = np.array([shards.index(name) for name in names] or [0])[part["shard"]]
-        rows[span], present[span] = part, np.load(_chunk(folder, number) / "present.npy")
-    rows.flush()
-    present.flush()
-    write_json(folder / DONE, {"store": store.fingerprint, "recipe": recipe.to_dict(), "shards": shards})
-    for path in folder.iterdir():
-        if path.name.startswith(("chunk-", "part-", "plan.")) or (path.suffix == ".i16" and path.name not in shards):
-            remove(path)
 
 
 def _lead_slots(lead_sets: list[tuple[str, ...]], recipe: Recipe) -> np.ndarray:

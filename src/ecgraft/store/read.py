@@ -12,7 +12,8 @@ from ..record import InputError, Record, UsageError
 from ..signal.recipe import Recipe
 from . import quantise
 from .layout import ANNOTATIONS, SIGNALS, map_samples, read_head, size_of
-from .prepared import PreparedCache, prepare
+from .prepare import prepare
+from .prepared import PreparedCache
 from .table import Table, Texts
 
 TEXTS = ("id", "patient", "report")

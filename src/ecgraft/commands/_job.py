@@ -1,0 +1,197 @@
+"""A graft in the making: which settings, which records, and the run that trains and packs it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import hashlib
+import json
+import platform
+import shutil
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import rich
+import torch
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from rich.markup import escape
+
+from .. import __version__, adapters, views
+from ..model import Graft, Model
+from ..nn.network import HeadConfig, Network, build_head
+from ..objectives.supervised import Config as Loss
+from ..objectives.supervised import Supervised
+from ..plugs import configure
+from ..record import InputError
+from ..signal.recipe import Recipe
+from ..training import Config as Training
+from ..training import Examples, Sampler, fit
+from ..training.loop import CHECKPOINT
+from . import _score
+from ._examples import Corpus, window_recipe
+
+TRAINING = {"rate": 1e-3, "average": 0.98}  # where adapting differs from the defaults of training.Config
+PASSES, STEPS = 40, (200, 3000)  # how long a graft is trained where nobody says so
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Settings:
+    """How a graft is trained.
+
+    adapter         what may change in the encoder, by name
+    adapter_config  settings of the adapter
+    seconds         window, s (default: the encoder's own)
+    batch           windows in a step
+    balance         0: records in turn; 1: classes equally often
+    smoothing       share of a class target that is spread over the other classes
+    augment         views that are laid over the training windows, by name, with their settings
+    head            dropout and width of the head; leads: joint (one pass) or each (one by one)
+    training        steps, rate ... (training.Config); where they are not given: TRAINING, and `fitting_steps`
+    """
+
+    adapter: str = "full"
+    adapter_config: dict = Field(default_factory=dict)
+    seconds: float | None = None
+    batch: int = Field(32, ge=1)
+    balance: float = Field(0.0, ge=0, le=1)
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    augment: dict[str, dict] = Field(default_factory=lambda: {"gain": {}, "noise": {}, "lead_loss": {}})
+    head: HeadConfig = HeadConfig()
+    training: dict = Field(default_factory=dict)
+
+
+def with_defaults(options: Settings, steps: int, seed: int) -> Settings:
+    """The settings with what the training leaves open filled in."""
+    return replace(options, training=TRAINING | {"steps": steps, "seed": seed} | options.training)
+
+
+def fitting_steps(records: int, batch: int) -> int:
+    """Steps for a graft: PASSES over the records, within STEPS."""
+    return min(max(round(PASSES * records / batch), STEPS[0]), STEPS[1])
+
+
+@dataclasses.dataclass
+class Job:
+    """A graft in the making: learnt from the rows `train` of a corpus; `validation` chooses weights and thresholds."""
+
+    model: Model
+    corpus: Corpus
+    train: np.ndarray
+    validation: np.ndarray
+    options: Settings
+    name: str
+    device: torch.device | str = "cpu"
+    progress: bool = True
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return window_recipe(self.model.recipe, self.options.seconds)
+
+    @cached_property
+    def training(self) -> Training:
+        return configure(Training, self.options.training, "training")
+
+    @cached_property
+    def cache(self):
+        return self.corpus.store.prepared(self.recipe, progress=self.progress)
+
+    def run(self, folder: Path | None = None) -> Graft:
+        """Trains and packs. With a folder a run that was interrupted goes on when the same one is asked for again."""
+        self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
+        self._check_classes()
+        network = self._network()
+        calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
+        options = self.options
+        objective = Supervised(
+            network, {self.name: self.corpus.task}, Loss(smoothing=options.smoothing), views.build(options.augment)
+        )
+        sampler = Sampler(
+            examples, options.batch, self.recipe.samples,
+            seed=self.training.seed, balance=options.balance, device=self.device,
+        )  # fmt: skip
+        if folder:
+            self._claim(folder)
+        result = fit(
+            objective, sampler, self.training, validate=self._score(calibration) if len(self.validation) else None,
+            device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
+        )  # fmt: skip
+        if folder:
+            (folder / CHECKPOINT).unlink()
+        return self._pack(network.to("cpu").eval(), calibration, result)
+
+    def _claim(self, folder: Path) -> None:
+        """Clears the folder of what another run has left: one with other settings, records or encoder."""
+        run = {"settings": asdict(self.options), "task": asdict(self.corpus.task), "encoder": self.model.fingerprint}
+        run |= {"store": self.corpus.store.fingerprint, "train": self.train.tolist(), "held": self.validation.tolist()}
+        key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
+        note = folder / "run.txt"
+        if not note.is_file() or note.read_text() != key:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            note.write_text(key)
+
+    def _network(self) -> Network:
+        """The model's encoder, copied, with the adapter in it, and a new head."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.training.seed)
+            encoder = copy.deepcopy(self.model.encoder)
+            adapters.attach(encoder, self.options.adapter, self.options.adapter_config)
+            head = build_head(self.corpus.task, encoder, self.options.head)
+        return Network(encoder, {self.name: head}, self.recipe)
+
+    def _score(self, calibration: dict):
+        def score(objective: Supervised) -> float:
+            found = _score.answer(objective.network, self.corpus, self.validation, self.cache, device=self.device)
+            return _score.main_score(self.corpus, found, calibration)
+
+        return score
+
+    def _scaled(self, examples: Examples) -> tuple[dict, Examples]:
+        """For regression: values in units of their spread over the training part."""
+        if self.corpus.task.kind != "regression":
+            return {}, examples
+        mean, sd = float(examples.y.mean()), float(examples.y.std()) or 1.0
+        return {"mean": mean, "sd": sd}, replace(examples, y=(examples.y - mean) / sd)
+
+    def _check_classes(self) -> None:
+        """Raises InputError for a part that cannot teach the task."""
+        if not len(self.train):
+            raise InputError(f"task {self.corpus.task.name!r}: no training record left; give a larger --budget")
+        if self.corpus.task.kind not in ("multiclass", "multilabel"):
+            return
+        positive = (self.corpus.y[self.train] * self.corpus.known_each[self.train]).sum(0)
+        without = [label for label, n in zip(self.corpus.task.labels, positive) if n == 0]
+        if len(without) == len(self.corpus.task.labels):
+            raise InputError(f"task {self.corpus.task.name!r}: no class has a positive record in the training part")
+        if without:
+            self._say(f"no positive training record of {', '.join(without)}: the graft cannot learn it")
+
+    def _say(self, text: str) -> None:
+        if self.progress:
+            rich.print(f"[yellow]note:[/yellow] {escape(text)}")
+
+    def _pack(self, network: Network, calibration: dict, result) -> Graft:
+        thresholds: dict = {}
+        if len(self.validation):
+            found = _score.answer(network, self.corpus, self.validation, self.cache)
+            fitted, thresholds = _score.calibrated(self.corpus, found)
+            calibration = calibration | fitted
+        tensors = {f"encoder.{key}": value for key, value in adapters.saved(network.encoder).items()}
+        tensors |= {f"head.{key}": value for key, value in network.heads[self.name].state_dict().items()}
+        card = {
+            "date": datetime.date.today().isoformat(),
+            "records": {"train": len(self.train), "validation": len(self.validation)},
+            "settings": asdict(self.options),
+            "score on validation": {self.corpus.task.metric: result.score, "step": result.step},
+            "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
+        return Graft(
+            self.name, self.corpus.task, self.recipe, self.options.adapter, asdict(self.options.head),
+            self.model.fingerprint, {key: value.detach().clone() for key, value in tensors.items()},
+            adapter_config=self.options.adapter_config, thresholds=thresholds, calibration=calibration, card=card,
+        )  # fmt: skip

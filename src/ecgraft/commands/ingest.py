@@ -1,0 +1,190 @@
+"""ecgraft import: a public database, or a folder of one's own ECG files, into a store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+
+from .. import __version__, datasets, formats, plugs
+from ..record import InputError, Record, UsageError
+from ..store import Store
+from ..store.build import Building
+from ..store.chunks import CHUNK, ChunkWriter
+from ..store.labels import Known, match, read_labels
+from ..store.layout import SKIPPED
+from ..store.parallel import progress_bar, spread
+
+SHOWN = 5  # skipped records, and notes, that are printed
+SMALLEST, SHARES = 16, 16  # records in a chunk, chunks in an import, at least
+FEW = 64  # records that are read sooner than other processes are started
+
+
+def ingest(
+    source: Annotated[Path, "folder of a public database or of your own ECG files, or one file"],
+    *,
+    to: Annotated[Path, "store to write; if it is there, the records are added to it"],
+    dataset: Annotated[str | None, "public database, where it cannot be told from the folder"] = None,
+    labels: Annotated[Path | None, "table of your labels (CSV): id, and a column for each label"] = None,
+    rate: Annotated[float | None, "Hz: of files that do not say it; for PTB-XL 500 or 100"] = None,
+    unit: Annotated[str | None, "mV, uV, V or nV: of files that do not say it"] = None,
+    leads: Annotated[str | None, "lead names (II,V1) or standard: of files that do not say them"] = None,
+    workers: Annotated[int | None, "processes (default: one per core)"] = None,
+    limit: Annotated[int | None, "only so many records"] = None,
+    progress: Annotated[bool, "show progress"] = True,
+) -> Store:
+    """Imports ECGs into a store. Interrupted, it goes on when the same command is repeated.
+
+    What cannot be read is skipped and listed, with the reason, in skipped.csv of the store.
+    """
+    source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads}
+    given = {name: value for name, value in given.items() if value is not None}
+    if (limit or 1) < 1 or (workers or 1) < 1:
+        raise UsageError(f"limit {limit}, workers {workers}: at least 1")
+    console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
+    if source.is_dir() and dataset is None:
+        dataset = datasets.detect(source)
+    items = _entries(source, dataset, given, console) if dataset else _files(source, labels, given)
+    if labels is not None:
+        known = match(read_labels(labels), [item.file for item in items], labels)
+        items = [replace(item, known=said) for item, said in zip(items, known)]
+    return _build(items[:limit], to, given, workers, console)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One record to be read: an entry of a database, or a file of one's own at `path`.
+
+    file  what ids in a label file are compared with
+    """
+
+    name: str
+    file: str
+    entry: datasets.Entry | None = None
+    path: str = ""
+    source: str = ""
+    known: Known | None = None
+
+    def read(self, given: dict) -> Record:
+        """`given`: what a file of one's own may not say itself."""
+        if self.entry is not None:
+            record = datasets.read(self.entry)
+        else:
+            record = formats.read(self.path, **given).but(id=self.name, source=self.source)
+        return self.known.of(record) if self.known else record
+
+
+def _entries(source: Path, dataset: str, given: dict, console: Console) -> list[Item]:
+    """The records of a public database."""
+    module = plugs.find("datasets", dataset)
+    console.print(f"{module.NAME}, licence: {module.LICENCE}. Cite: {module.CITATION}", style="dim")
+    return [Item(entry.id, entry.id, entry) for entry in datasets.entries(dataset, source, **given)]
+
+
+def _files(source: Path, labels: Path | None, given: dict) -> list[Item]:
+    """The ECG files under a folder; a record is called by its path, without ending where that is enough."""
+    formats.understand(given)
+    paths = [path for path in formats.find(source) if not _same(path, labels)]
+    if not paths:
+        kinds = ", ".join(formats.supported().values())
+        raise InputError(f"{source}: no ECG file in it that ecgraft reads ({kinds})")
+    folder = source if source.is_dir() else source.parent
+    files = [path.relative_to(folder) for path in sorted({*paths, *_suspects(source, paths, labels)})]
+    stems = Counter(file.with_suffix("") for file in files)
+    names = [file if stems[file.with_suffix("")] > 1 else file.with_suffix("") for file in files]
+    own = folder.resolve().name
+    return [
+        Item(name.as_posix(), file.as_posix(), path=str(folder / file), source=own) for name, file in zip(names, files)
+    ]
+
+
+def _suspects(source: Path, paths: list[Path], labels: Path | None) -> list[Path]:
+    """Files that look like no ECG but end like one: to be listed as broken rather than overlooked."""
+    endings, found = {path.suffix.lower() for path in paths}, set(paths)
+    alike = (p for p in source.rglob("*") if p.suffix.lower() in endings and p not in found and p.is_file())
+    return [p for p in alike if not (p.name.startswith(".") or _same(p, labels)) and formats.detect(p) is None]
+
+
+def _same(path: Path, labels: Path | None) -> bool:
+    return labels is not None and labels.exists() and path.samefile(labels)
+
+
+def _build(items: list[Item], to: Path, given: dict, workers: int | None, console: Console) -> Store:
+    size = min(CHUNK, max(SMALLEST, ceil(len(items) / SHARES)))
+    chunks = [items[at : at + size] for at in range(0, len(items), size)]
+    with Building(to, {"import": _digest(items, given), "chunk": size}) as building:
+        if building.finished:
+            console.print(f"{to}: all of these records are in it already")
+            return Store(to)
+        _read(chunks, building, given, workers or (1 if len(items) < FEW else None), console)
+        skipped, notes = building.skipped(), building.notes()
+        try:
+            head = building.publish()
+        except InputError:
+            if not any(records for records, _ in building.done.values()):
+                building.discard()  # nothing could be read
+            raise
+    before = 0 if building.old is None else building.old["records"]
+    _report(to, head["records"], before, len(items) - len(skipped), skipped, notes, console)
+    return Store(to)
+
+
+def _read(chunks: list[list[Item]], building: Building, given: dict, workers: int | None, console: Console) -> None:
+    """Reads the chunks that no earlier attempt has finished."""
+    done = building.done
+    left = [(number, chunk) for number, chunk in enumerate(chunks) if number not in done]
+    total, before = sum(map(len, chunks)), sum(map(sum, done.values()))
+    if before:
+        console.print(f"{before} of {total} records were read before an interruption; going on")
+    with progress_bar("importing", total, before, not console.quiet) as advance:
+        for count in spread(_Importer, (building.path, given), left, workers):
+            advance(count)
+
+
+class _Importer:
+    """What a worker does: reads a chunk of items into its own shard of the store."""
+
+    def __init__(self, to: Path, given: dict):
+        self.writer, self.given = ChunkWriter(to), given
+
+    def __call__(self, job: tuple[int, list[Item]]) -> int:
+        number, items = job
+        for item in items:
+            try:
+                record = item.read(self.given)
+                self.writer.add(record)
+            except InputError as error:
+                self.writer.skip(item.name, str(error))
+            else:
+                for kind in ("assumed", "skipped"):
+                    if kind in record.extra:
+                        self.writer.note(f"{kind}: {record.extra[kind]}")
+        self.writer.finish(number)
+        return len(items)
+
+
+def _digest(items: list[Item], given: dict) -> str:
+    """Of all that decides what is read, so that a rerun knows whether it goes on with the same."""
+    found = hashlib.sha256(repr((__version__, sorted(given.items()))).encode())
+    for item in items:
+        stat = os.stat(item.path) if item.path else None
+        found.update(repr((item, stat and (stat.st_size, stat.st_mtime_ns))).encode("utf-8", "replace"))
+    return found.hexdigest()
+
+
+def _report(to: Path, count: int, before: int, read: int, skipped: list, notes: Counter, console: Console) -> None:
+    repeated = before + read - count
+    again = f", {repeated} of them were in it already" if repeated else ""
+    console.print(f"{to}: {count} records, {read} read{again}")
+    for text, number in notes.most_common(SHOWN):
+        console.print(f"  {number} records: {text}")
+    if skipped:
+        console.print(f"  {len(skipped)} records skipped, listed in {to / SKIPPED}; the first:", style="yellow")
+    for name, reason in skipped[:SHOWN]:
+        console.print(f"    {name}: {reason}")
