@@ -36,10 +36,10 @@ def f_waves(draw: Draw, flutter: torch.Tensor, cycle: torch.Tensor, time: torch.
     """Dipole (B, 3, T) of atria that fibrillate, or flutter where `flutter` (B,), with waves of `cycle` s.
 
     time (T,) s; slow (B, 4, T) smooth noise of unit variance: it lets phase and size of two sources drift, so that
-    f waves change in shape and direction. Flutter is a saw-tooth of fixed rate. Sizes go from 0.01 to 0.2 mV.
+    f waves change in shape and direction. Flutter is a saw-tooth of fixed rate. Sizes go from 0.01 to 0.25 mV.
     """
     rate = torch.where(flutter, 1 / cycle, draw.normal("f/rate", 6.3, 0.9).clamp(4.2, 9))
-    fine = draw.lognormal("f/size", 0.05, 0.6).clamp(0.012, 0.2)
+    fine = draw.lognormal("f/size", 0.05, 0.7).clamp(0.01, 0.25)
     size = torch.where(flutter, draw.lognormal("F/size", 0.15, 0.4), fine)
     drift = torch.where(flutter, 0.04, draw.uniform("f/drift", 0.4, 1.0)).float()[:, None]
     second, third = (draw.uniform(f"f/{k}", *span).float()[:, None] for k, span in ((2, (0.2, 0.5)), (3, (0, 0.25))))

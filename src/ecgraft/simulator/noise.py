@@ -78,11 +78,11 @@ def gains(draw: Draw, plan: Plan, config: Config) -> torch.Tensor:
     Sizes follow PTB-XL's training folds; `handheld` records follow CinC2017, with some as bad as its class "~".
     """
     B, hand = len(draw.key), plan.handheld
-    bad = torch.where(hand & draw.chance("noise/bad", 0.12), draw.lognormal("noise/worse", 3, 0.4), 1.0)
+    bad = torch.where(hand & draw.chance("noise/bad", 0.2), draw.lognormal("noise/worse", 3, 0.5), 1.0)
     wander = draw.lognormal("wander", 0.037, 0.7) * bad * config.wander
     muscle = draw.lognormal("muscle", 0.0022, 0.7) * torch.where(hand, 1.7, 1.0) * bad * config.muscle
     moving = draw.chance("motion", torch.where(hand, 0.6, 0.12))
-    motion = draw.lognormal("motion/size", 0.045, 0.8) * moving * bad * config.motion
+    motion = draw.lognormal("motion/size", 0.045, 0.8) * torch.where(hand, 1.7, 1.0) * moving * bad * config.motion
     mains = draw.lognormal("mains/size", 0.004, 0.8) * draw.chance("mains", 0.3) * config.mains
     each = draw.lognormal("noise/electrode", 1.0, 0.45, 9)
     parts = [

@@ -14,7 +14,8 @@ USUAL = (1000.0, 200.0)  # steps per mV of most databases, tried first
 WIDEST = 65530  # steps between the lowest and the highest sample
 EXACT = 2.0**23  # integers up to here are float32 numbers
 FINEST = 1e9  # steps per mV
-LEAST = 2.0**-23  # one unit in the last place of a float32
+LEAST = 2.0**-23  # one unit in the last place of a float32, at most
+ROUNDED = 1.5 * LEAST  # half a unit each: of the samples as they came, of the gain, of the division
 
 
 @np.errstate(over="ignore", invalid="ignore")  # of absurdly large values, which lie on no grid
@@ -25,7 +26,7 @@ def encode(signal: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
     x = np.where(there, signal, np.float32(0)) if gaps else signal
     gain = _grid(x)
     free = np.flatnonzero(gain == 0)
-    steps = np.rint(x * np.maximum(gain, 1)[:, None])  # (C, T) whole numbers
+    steps = np.rint(x * np.where(gain > 0, gain, 1)[:, None])  # (C, T) whole numbers
     if len(free):
         gain[free] = _finest(x[free], there[free])
         steps[free] = np.rint(x[free].astype(np.float64) * gain[free, None])
@@ -69,9 +70,9 @@ def _fits(x: np.ndarray, gain: float) -> np.ndarray:
     """Whether the leads (C, T) lie on the grid of `gain` and fit 16 bits of it."""
     gain = np.float32(gain)
     steps = np.rint(x * gain)
-    error = np.abs(steps / gain - x) <= LEAST * np.abs(x)
+    near = np.abs(steps / gain - x) <= ROUNDED * np.abs(x)
     low, high = steps.min(1), steps.max(1)
-    return error.all(1) & (high - low <= WIDEST) & (np.maximum(high, -low) <= EXACT)
+    return near.all(1) & (high - low <= WIDEST) & (np.maximum(high, -low) <= EXACT)
 
 
 def _guesses(x: np.ndarray) -> list[float]:
@@ -82,17 +83,23 @@ def _guesses(x: np.ndarray) -> list[float]:
     apart = apart[apart > 4 * LEAST * largest]
     if not len(apart) or apart.min() * WIDEST < values[-1] - values[0] or apart.min() * FINEST < 1:
         return []
-    gain, limit = 1 / apart.min(), 1000 * apart.min()
-    while True:  # each round trusts values ten times as large
-        near = values[np.abs(values) <= limit]
-        steps = np.rint(near * gain)
-        gain = (steps @ steps) / (steps @ near) if (steps @ near) > 0 else gain
-        if limit >= largest:
-            break
-        limit *= 10
+    gain = 1 / apart.min()
+    for distances in (apart, values - values[np.abs(values).argmin()], values):  # from short ones to long ones
+        gain = _refined(distances, gain)
     near = [round(gain, digits) for digits in range(5)]
     near += [1 / step for step in (round(1 / gain, digits) for digits in range(3, 10)) if step]
     return [g for g in near if abs(g - gain) < 1e-5 * gain] + [gain]
+
+
+def _refined(values: np.ndarray, gain: float) -> float:
+    """The gain for which `values` are nearest to whole steps, from a first guess that holds for ten steps."""
+    limit = 0.0
+    while limit < np.abs(values).max():  # each round trusts values ten times as large
+        limit = 10 * max(limit, 1 / gain)
+        near = values[np.abs(values) <= limit]
+        steps = np.rint(near * gain)
+        gain = (steps @ steps) / (steps @ near) if (steps @ near) > 0 else gain
+    return gain
 
 
 def _finest(x: np.ndarray, there: np.ndarray) -> np.ndarray:
