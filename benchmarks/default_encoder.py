@@ -19,16 +19,16 @@ import torch
 
 from ecgraft import __version__, simulator, views
 from ecgraft.model import Graft, Model
+from ecgraft.model.model import PACKAGED
 from ecgraft.nn.network import HeadConfig, Network, build_head
 from ecgraft.objectives.supervised import Config as Loss
 from ecgraft.objectives.supervised import Supervised
 from ecgraft.signal.recipe import Recipe
 from ecgraft.signal.spectral import filter_resample
-from ecgraft.tasks import Task, waves
+from ecgraft.tasks import findings, waves
 from ecgraft.training import Config, fit
 
-PACKAGED = Path(__file__).parents[1] / "src" / "ecgraft" / "model" / "default"
-FINDINGS = Task("findings", "multilabel", simulator.NAMES, {f.name: tuple(f.codes) for f in simulator.FINDINGS})
+LABELS = findings.TASK
 VIEWS = {
     "gain": {"record": 1.5, "lead": 1.1, "flip": 0.1},
     "noise": {"share": 0.3},
@@ -42,15 +42,18 @@ class Simulated:
     def __init__(self, recipe: Recipe, size: int, seed: int):
         self.recipe, self.size, self.seed = recipe, size, seed
         self.config = simulator.Config(seconds=recipe.seconds, rate=recipe.rate)
+        means = [[set(f.codes) & set(codes) != set() for codes in LABELS.codes.values()] for f in simulator.FINDINGS]
+        self.means = torch.tensor(means).float()  # (findings of the simulator, labels of the task)
 
     def __call__(self, number: int) -> dict:
         made = simulator.simulate(self.seed, range(number * self.size, (number + 1) * self.size), self.config)
         B, C, T = made.x.shape
         x = filter_resample(made.x.reshape(B * C, T).numpy(), self.recipe.rate, None, self.recipe.low, self.recipe.high)
+        y = made.y.float() @ self.means > 0  # (B, K)
         present = made.present[:, :, None].expand(B, C, T)
         return {
             "x": torch.from_numpy(x).view(B, C, T), "present": made.present, "length": torch.full((B,), T),
-            "y": made.y.float(), "known": torch.ones_like(made.y),
+            "y": y.float(), "known": torch.ones_like(y),
             "waves": made.waves()[:, None].expand(B, C, T), "scored": present,
             "step": number, "seed": self.seed,
         }  # fmt: skip
@@ -59,7 +62,7 @@ class Simulated:
 def train(to: Path, config: Config, batch: int) -> Model:
     """Trains encoder and heads together; the checkpoint lies in `to`/training."""
     base = Model.fresh("resnet18", seed=config.seed)
-    tasks = {"findings": FINDINGS, "waves": waves.TASK}
+    tasks = {"findings": LABELS, "waves": waves.TASK}
     heads = {name: build_head(task, base.encoder, HeadConfig()) for name, task in tasks.items()}
     network = Network(base.encoder, heads, base.recipe)
     objective = Supervised(network, tasks, Loss(weights={"findings": 2.0}), views.build(VIEWS))

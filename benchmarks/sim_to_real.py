@@ -25,7 +25,7 @@ def main() -> None:
     found = _score.answer(model.network("waves"), ludb, rows, ludb.store.prepared(model.recipe))
     scores = bootstrap.estimate(lambda w: waves.scores(np.tensordot(w, found.counts, 1)), ludb.patients(rows), 1000)
     rows = np.flatnonzero(cinc.known)
-    finding = model.graft("findings").task.labels.index("AFIB")
+    finding = model.graft("findings").task.labels.index("atrial fibrillation")
     said = _score.answer(model.network("findings"), cinc, rows, cinc.store.prepared(model.recipe)).logits[:, [finding]]
     truth = cinc.y[rows][:, [cinc.task.labels.index("A")]]
     auroc = bootstrap.estimate(

@@ -7,11 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from made_records import assert_same, full, noise, plain
 
 from ecgraft.record import LEADS, InputError, UsageError
 from ecgraft.signal.recipe import Recipe
 from ecgraft.store import Store, StoreWriter
+from made_records import assert_same, full, noise, plain
 
 RECIPE = Recipe(leads=("I", "II", "V1"), rate=100, low=None, high=None)
 

@@ -36,9 +36,7 @@ def test_bit_by_bit_where_the_gain_is_a_short_number(gain):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    low=st.floats(-64, 64, width=32), width=st.floats(2.0**-10, 2.0**14, width=32), seed=st.integers(0, 1000)
-)
+@given(low=st.floats(-64, 64, width=32), width=st.floats(2.0**-10, 2.0**14, width=32), seed=st.integers(0, 1000))
 def test_other_samples_within_half_a_step(low, width, seed):
     mv = (low + width * np.random.default_rng(seed).random((2, 400))).astype(np.float32)
     codes, lead, _ = encode(mv)

@@ -12,6 +12,7 @@ import shutil
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import rich
@@ -49,6 +50,7 @@ class Settings:
     balance         0: records in turn; 1: classes equally often
     smoothing       share of a class target that is spread over the other classes
     augment         views that are laid over the training windows, by name, with their settings
+    start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
     head            dropout and width of the head; leads: joint (one pass) or each (one by one)
     training        steps, rate ... (training.Config); where they are not given: TRAINING, and `fitting_steps`
     """
@@ -60,6 +62,7 @@ class Settings:
     balance: float = Field(0.0, ge=0, le=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
     augment: dict[str, dict] = Field(default_factory=lambda: {"gain": {}, "noise": {}, "lead_loss": {}})
+    start: Literal["graft", "new"] = "graft"
     head: HeadConfig = HeadConfig()
     training: dict = Field(default_factory=dict)
 
@@ -84,6 +87,7 @@ class Job:
     validation: np.ndarray
     options: Settings
     name: str
+    start: Graft | None = None  # whose head the new one may begin from
     device: torch.device | str = "cpu"
     progress: bool = True
 
@@ -126,7 +130,12 @@ class Job:
     def _claim(self, folder: Path) -> None:
         """Clears the folder of what another run has left: one with other settings, records or encoder."""
         run = {"settings": asdict(self.options), "task": asdict(self.corpus.task), "encoder": self.model.fingerprint}
-        run |= {"store": self.corpus.store.fingerprint, "train": self.train.tolist(), "held": self.validation.tolist()}
+        run |= {
+            "start": self._can_start(),
+            "store": self.corpus.store.fingerprint,
+            "train": self.train.tolist(),
+            "held": self.validation.tolist(),
+        }
         key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
         note = folder / "run.txt"
         if not note.is_file() or note.read_text() != key:
@@ -141,7 +150,16 @@ class Job:
             encoder = copy.deepcopy(self.model.encoder)
             adapters.attach(encoder, self.options.adapter, self.options.adapter_config)
             head = build_head(self.corpus.task, encoder, self.options.head)
+        if self._can_start():
+            head.load_state_dict(self.start.part("head"))
         return Network(encoder, {self.name: head}, self.recipe)
+
+    def _can_start(self) -> bool:
+        """Whether there is a head on the plain encoder for the same outputs, and it is wanted."""
+        start, wanted = self.start, self.options.start == "graft"
+        if start is None or not wanted or start.own_trunk:
+            return False
+        return start.task.labels == self.corpus.task.labels and start.head == asdict(self.options.head)
 
     def _score(self, calibration: dict):
         def score(objective: Supervised) -> float:

@@ -13,6 +13,7 @@ from . import _score
 from ._examples import Corpus
 
 EXAMPLES = 4  # ECGs shown of a task
+CROWDED = 10  # more classes than this get no curves
 
 
 def add_task(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
@@ -76,8 +77,11 @@ def _classes(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, sc
     head = ["class", "positives", "AUROC", "average precision", "F1", "sensitivity", "specificity", "ECE"]
     page.table(head, table, totals=1)
     p = _score.probabilities(corpus.task, found, graft.calibration)
-    _, mean, share = classify.calibration(np.where(known, y, -1), p)
-    pictures = {"ROC": plots.roc(y, p, known, labels), "Reliability": plots.reliability(mean, share, labels)}
+    if len(labels) > CROWDED:
+        pictures = {"AUROC with 95 % interval": plots.intervals(labels, scores["auroc"], "AUROC")}
+    else:
+        _, mean, share = classify.calibration(np.where(known, y, -1), p)
+        pictures = {"ROC": plots.roc(y, p, known, labels), "Reliability": plots.reliability(mean, share, labels)}
     if corpus.task.kind == "multiclass":
         pictures = {"Reference (rows), answer (columns)": plots.confusion(scores["confusion"].value, labels)} | pictures
     page.figures(pictures)

@@ -22,7 +22,7 @@ def adapt(
     *,
     task: Annotated[str, "task: a name, a YAML file, or own (the labels of your own file)"],
     to: Annotated[Path, "model folder to write; if it is there, the graft is added to it"],
-    model: Annotated[str, "model folder or encoder file to stand on (default: TO, else the encoder of ecgraft)"] = "",
+    model: Annotated[str, "model folder or encoder file to stand on (default: TO, else that of ecgraft)"] = "",
     encoder: Annotated[str, "start from an untrained encoder of this name instead of a model"] = "",
     adapter: Annotated[str, "what may change: linear (head only) or full"] = "full",
     budget: Annotated[float, "labelled records to use: below 1 a share, above it a number; 1 = all"] = 1.0,
@@ -36,11 +36,12 @@ def adapt(
     """Trains a graft for one task, on a frozen or free encoder, and writes it into a model folder."""
     opened = Store(store)
     corpus = Corpus.open(opened, tasks.find(task, opened))
-    base = open_base(Path(to), model, encoder, seed)
+    base, start = open_base(Path(to), model, encoder, seed)
     train, validation = corpus.few(budget, seed)
     options = configure(Settings, {"adapter": adapter, **settings}, "adapt")
     options = with_defaults(options, steps or fitting_steps(len(train), options.batch), seed)
-    job = Job(base, corpus, train, validation, options, name or corpus.task.name, pick_device(device), progress)
+    name = name or corpus.task.name
+    job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
     graft = job.run(Path(to) / "training" / job.name)
     graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
     base.add(graft)
@@ -48,20 +49,24 @@ def adapt(
     return graft
 
 
-def open_base(to: Path, model: str, encoder: str, seed: int) -> Model:
-    """The model to stand on: a fresh encoder, the one that is named, the one at `to`, or the one of ecgraft."""
+def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dict[str, Graft]]:
+    """The model at `to` that the graft is added to, and the grafts that a new one may begin from.
+
+    It stands on a fresh encoder, on the model that is named, or on that of ecgraft; one that is at `to` already must
+    stand on the same. The start is never taken from `to`, so that a command that is repeated gives the same graft.
+    """
     if encoder and model:
         raise UsageError("give --encoder (untrained) or --model, not both")
-    there = (to / "encoder.safetensors").exists()
-    if there and not encoder and not model:
-        return Model.load(to)
     base = Model.fresh(encoder, seed=seed) if encoder else Model.load(model or DEFAULT)
-    if there:
-        kept = Model.load(to)
-        if kept.fingerprint != base.fingerprint:
+    start = dict(base.grafts)
+    if (to / "encoder.safetensors").exists():
+        there = Model.load(to)
+        if there.fingerprint != base.fingerprint and (encoder or model):
             raise InputError(f"{to}: stands on another encoder; choose a new folder with --to")
-        return kept
-    return base
+        if there.fingerprint != base.fingerprint:
+            start = {}
+        base = there
+    return base, start
 
 
 def pick_device(name: str) -> torch.device:

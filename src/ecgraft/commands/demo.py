@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import rich
+from rich.console import Console
 from rich.markup import escape
 
 from .. import datasets
@@ -124,7 +124,7 @@ def import_data(data: Path, to: Path, progress: bool) -> list[Chapter]:
 
 def what_next(to: Path, chapters) -> None:
     store = to / "stores" / chapters[0].store
-    rich.print(
+    Console(soft_wrap=True, highlight=False).print(
         f"\n[bold]report[/bold]  {to / 'report.html'}\n[bold]model[/bold]   {to / 'model'}\n\nNext:\n"
         f"  ecgraft info {to / 'model'}                     which output is which diagnosis\n"
         f"  ecgraft predict YOUR_ECG --model {to / 'model'} --to answer.html\n"
@@ -135,4 +135,4 @@ def what_next(to: Path, chapters) -> None:
 
 
 def say(text: str) -> None:
-    rich.print(f"[bold]>[/bold] {escape(text)}")
+    Console(soft_wrap=True, highlight=False).print(f"[bold]>[/bold] {escape(text)}")

@@ -45,7 +45,7 @@ def ingest(
     """
     source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads}
     given = {name: value for name, value in given.items() if value is not None}
-    if (limit or 1) < 1 or (workers or 1) < 1:
+    if any(number is not None and number < 1 for number in (limit, workers)):
         raise UsageError(f"limit {limit}, workers {workers}: at least 1")
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     if source.is_dir() and dataset is None:

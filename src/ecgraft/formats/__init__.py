@@ -28,25 +28,33 @@ class Given:
     unit: str | None = None  # mV, uV, V, nV
     leads: tuple[str, ...] | None = None
 
-    def hz(self, where) -> float:
-        """The rate, or an InputError that names the option."""
-        if self.rate is None:
-            raise InputError(f"{where}: the file does not say its sampling rate; give it in Hz with rate (--rate 500)")
-        return float(self.rate)
+    def require(self, where, *, rate: bool, unit: bool, names: int) -> None:
+        """InputError that names all that a file does not say and nobody has given, with the options for it.
 
-    def scale(self, where) -> float:
-        """Factor to mV, or an InputError that names the option."""
-        if self.unit is None:
-            raise InputError(f"{where}: the file does not say its unit; give it with unit (--unit mV, or uV, V, nV)")
+        rate, unit  whether they are needed; names: how many lead names are
+        """
+        leads = "--leads standard (I, II, III, aVR, aVL, aVF, V1-V6)" if names == 12 else "--leads II,V1,V5"
+        options = {
+            "sampling rate in Hz": "--rate 500" if rate and self.rate is None else "",
+            "unit": "--unit mV (or uV, V, nV)" if unit and self.unit is None else "",
+            f"names of its {names} leads": leads if names > 1 and self.leads is None else "",
+        }
+        missing = {what: option for what, option in options.items() if option}
+        if missing:
+            raise InputError(f"{where}: the file does not say the {' and the '.join(missing)}; give {' '.join(missing.values())}")
+
+    def scale(self, where, stated: str | None = None) -> float:
+        """Factor to mV of the unit that the file states; of the given one where it states none, or none that is known."""
+        if stated and (self.unit is None or stated.strip().lower() in MILLIVOLT):
+            return to_millivolt(stated, str(where))
+        self.require(where, rate=False, unit=True, names=0)
         return to_millivolt(self.unit, str(where))
 
     def names(self, count: int, where) -> tuple[str, ...]:
         """`count` lead names. One lead may go without a name ("ECG"); more than one may not."""
         if self.leads is None and count == 1:
             return ("ECG",)
-        if self.leads is None:
-            hint = "--leads standard for I, II, III, aVR, aVL, aVF, V1-V6" if count == 12 else "--leads II,V1,V5"
-            raise InputError(f"{where}: {count} signals without lead names; give them with leads ({hint})")
+        self.require(where, rate=False, unit=False, names=count)
         if len(self.leads) != count:
             raise InputError(f"{where}: {count} signals but {len(self.leads)} names in leads; give one name for each")
         return self.leads

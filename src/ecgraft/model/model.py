@@ -11,7 +11,6 @@ import copy
 import dataclasses
 import json
 import os
-from importlib import resources
 from pathlib import Path
 
 from torch import nn
@@ -25,7 +24,8 @@ from ..signal.recipe import Recipe
 from .graft import Graft, check_header
 
 FORMAT = 1
-DEFAULT = "default"  # the name of the encoder that comes with ecgraft
+DEFAULT = "default"  # the name of the model that comes with ecgraft
+PACKAGED = Path(__file__).with_name("default")
 
 
 class Model:
@@ -94,11 +94,8 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path = DEFAULT) -> Model:
-        """A model folder, an encoder file, or "default": the encoder that comes with ecgraft."""
-        if str(path) == DEFAULT and not Path(path).exists():
-            with resources.as_file(resources.files("ecgraft.model") / "default.safetensors") as file:
-                return _load_encoder(file)
-        path = Path(path)
+        """A model folder, an encoder file, or "default": the model that comes with ecgraft (`./default` is a folder)."""
+        path = PACKAGED if str(path) == DEFAULT else Path(path)
         if path.is_file():
             return _load_encoder(path)
         if not (path / "encoder.safetensors").is_file():

@@ -28,7 +28,7 @@ class Draw:
     """Draws for the records `index` (B,) of `seed`; float64, `(B,)` or, with `n`, `(B, n)`."""
 
     def __init__(self, seed: int, index: torch.Tensor, stream: str = ""):
-        start = mix(torch.tensor([seed ^ (zlib.crc32(stream.encode()) << 24)], device=index.device) * _GOLDEN)
+        start = mix(torch.tensor([(seed ^ (zlib.crc32(stream.encode()) << 24)) % 2**63], device=index.device) * _GOLDEN)
         self.key = mix(start + index * _GOLDEN)  # (B,)
 
     def rows(self, which: torch.Tensor) -> Draw:

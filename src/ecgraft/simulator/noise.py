@@ -16,7 +16,7 @@ from .draw import Draw
 from .plan import Plan
 
 BLOCK = 64  # samples; tables are read from multiples of it
-_SECONDS = 700  # length of each table
+_SECONDS, _LONGEST = 700, 2**20  # length of each table, s and samples
 KINDS = ("wander", "muscle", "motion", "50", "60", "smooth")
 SOURCES = (("wander", 6), ("muscle", 9), ("motion", 2), ("50", 1))  # of a record; mixed to the electrodes by `gains`
 
@@ -24,7 +24,7 @@ SOURCES = (("wander", 6), ("muscle", 9), ("motion", 2), ("50", 1))  # of a recor
 @functools.lru_cache(maxsize=4)
 def tables(rate: float, device: str) -> torch.Tensor:
     """(len(KINDS), n, BLOCK) float32: noises of unit variance, mains as a sine and its third harmonic."""
-    n = math.ceil(_SECONDS * rate / BLOCK) * BLOCK
+    n = math.ceil(min(_SECONDS * rate, _LONGEST) / BLOCK) * BLOCK
     maker = torch.Generator().manual_seed(20240229)
     f = torch.fft.rfftfreq(n, 1 / rate)
 

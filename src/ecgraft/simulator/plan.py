@@ -41,9 +41,9 @@ def plan(draw: Draw, patient: Draw, config: Config) -> Plan:
     qrs = _qrs_duration(patient, has)
     qtc = patient.normal("qtc", 0.405, 0.021).clamp(0.35, 0.455)
     qtc = torch.where(has["LNGQT"], draw.uniform("qtc/long", 0.48, 0.58), qtc) + 0.6 * (qrs - 0.095).clamp(min=0)
-    p = patient.normal("p/duration", 0.104, 0.013) + 0.012 * patient.chance("p/wide", 0.15)
+    p = patient.normal("p/duration", 0.102, 0.013) + 0.012 * patient.chance("p/wide", 0.15)
     ectopic = patient.normal("ectopic/duration", 0.152, 0.017).clamp(0.122, 0.2)
-    t_share = patient.normal("t/share", 0.62, 0.075).clamp(0.42, 0.85)
+    t_share = patient.normal("t/share", 0.65, 0.075).clamp(0.42, 0.85)
     pr = _pr(draw, patient, has, rr)
     handheld = draw.chance("handheld", config.handheld)
     return Plan(
@@ -126,7 +126,7 @@ def _pr(draw: Draw, patient: Draw, has: dict, rr: torch.Tensor) -> torch.Tensor:
 
 
 def _qrs_duration(patient: Draw, has: dict) -> torch.Tensor:
-    duration = patient.normal("qrs/duration", 0.094, 0.0095).clamp(0.068, 0.108)
+    duration = patient.normal("qrs/duration", 0.092, 0.0095).clamp(0.068, 0.108)
     duration = duration + 0.006 * has["LVH"] + 0.005 * has["LAFB"]
     wide = {
         "CRBBB": patient.normal("qrs/CRBBB", 0.138, 0.011).clamp(0.121, 0.175),

@@ -86,7 +86,7 @@ def _varied(patient: Draw, lobes: torch.Tensor, name: str) -> tuple[torch.Tensor
     J = lobes.shape[1]
     centre, sigma, frontal, back, size = lobes.unbind(2)
     notch = patient.uniform(f"{name}/notch/size", 0.05, 0.25) * patient.chance(f"{name}/notch", 0.3)
-    size = torch.cat([size * patient.lognormal(f"{name}/size", 1, 0.28, J), notch[:, None]], 1)
+    size = torch.cat([size * patient.lognormal(f"{name}/size", 1, 0.24, J), notch[:, None]], 1)
     at = patient.uniform(f"{name}/notch/at", 0.25, 0.9)[:, None]
     centre = torch.cat([centre + 0.025 * patient.normal(f"{name}/centre", n=J), at], 1)
     frontal = frontal + patient.normal(f"{name}/frontal", 0, 11, J)

@@ -14,7 +14,7 @@ INVERTED = ((40.0, 60.0), (190.0, 10.0), (-80.0, -10.0))  # T away from the ante
 
 def t_shape(draw: Draw, patient: Draw, plan: Plan, qrs: Shape) -> Shape:
     """(2 B) waves: the T wave of the own beat, then of the ventricular one. A wide QRS has an opposite T."""
-    main = direction(patient.normal("t/frontal", 27, 15), patient.normal("t/back", -33, 18))
+    main = direction(patient.normal("t/frontal", 19, 15), patient.normal("t/back", -33, 18))
     size = patient.lognormal("t/size", 0.41, 0.40).clamp(0.05, 1.0) * torch.where(plan.has["LVOLT"], 0.5, 1.0)
     main = main * (size * (plan.rr / 0.8).clamp(0.5, 1.1) ** 0.5)[:, None]
     main = torch.where(plan.has["INVT"][:, None], _inverted(draw, main), main)

@@ -47,7 +47,7 @@ def beats(draw: Draw, plan: Plan, config: Config) -> Beats:
     origin = torch.where(_wide(draw, plan, N), VENTRICULAR, origin)
     p_there = _p_waves(draw, plan, origin)
     there = there & (onset < config.seconds + 1)
-    p_seen = p_there & ~(block & _hidden(p_onset, plan, onset, there))
+    p_seen = p_there & ~(block & _hidden(p_onset, plan, onset.contiguous()))
     return Beats(p_onset, p_there, p_seen, onset, there, origin, *_gaps(onset, there), ~block[:, 0])
 
 
@@ -61,7 +61,7 @@ def _intervals(draw: Draw, plan: Plan, N: int) -> torch.Tensor:
     """Basic intervals (B, N): respiration, slow waves and jitter in sinus rhythm, chance in fibrillation."""
     rr = plan.rr[:, None]
     time = torch.arange(N, device=rr.device) * rr
-    depth = draw.lognormal("hrv/breath", 0.028, 0.7).clamp(0.003, 0.09)
+    depth = draw.lognormal("hrv/breath", 0.034, 0.7).clamp(0.003, 0.1)
     depth = torch.where(plan.has["SARRH"], draw.uniform("hrv/sarrh", 0.11, 0.28), depth)
     mayer = torch.sin(2 * math.pi * (0.1 * time + draw.uniform("hrv/phase")[:, None]))
     change = depth[:, None] * breath(draw, time) + draw.lognormal("hrv/slow", 0.015, 0.5)[:, None] * mayer
@@ -153,9 +153,8 @@ def _gaps(onset: torch.Tensor, there: torch.Tensor) -> tuple[torch.Tensor, torch
     return (onset - before).clamp(max=3), (after - onset).clamp(max=3)
 
 
-def _hidden(p_onset: torch.Tensor, plan: Plan, onset: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
-    """(B, N): P waves that overlap a QRS."""
-    width = torch.maximum(plan.qrs, plan.ectopic_qrs)[:, None]
-    starts_before = p_onset[:, :, None] < (onset + width)[:, None]
-    ends_behind = (p_onset + plan.p[:, None])[:, :, None] > onset[:, None]
-    return (starts_before & ends_behind & there[:, None]).any(2)
+def _hidden(p_onset: torch.Tensor, plan: Plan, onset: torch.Tensor) -> torch.Tensor:
+    """(B, N): P waves that overlap a QRS; `onset` ascends."""
+    end = p_onset + plan.p[:, None]
+    last = onset.gather(1, (torch.searchsorted(onset, end) - 1).clamp(min=0))  # the last QRS before the P ends
+    return (last < end) & (last + torch.maximum(plan.qrs, plan.ectopic_qrs)[:, None] > p_onset)

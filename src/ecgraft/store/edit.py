@@ -13,7 +13,7 @@ from ..record import InputError, UsageError
 from .build import Building
 from .chunks import Shards
 from .join import Part, new_ones, without
-from .layout import HEAD, SAMPLE, SIGNALS, SKIPPED, map_samples, size_of
+from .layout import HEAD, SAMPLE, SIGNALS, SKIPPED, map_samples, read_head, size_of
 from .read import Store
 
 
@@ -49,9 +49,8 @@ def remove_patient(path: Path | str, patient: str) -> int:
     samples, texts or labels is left in the folder. (What a drive or a backup keeps is beyond this.)
     """
     path = Path(path)
+    read_head(path)  # is there a store at all?
     with Building(path) as building:
-        if building.old is None:
-            raise InputError(f"{path}: no store")
         store = Store(path)
         gone = store.find("patient", patient)
         if not len(gone):

@@ -166,7 +166,7 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     try:
-        lines = csv.reader(io.StringIO(text), delimiter=delimiter)
+        lines = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
         read = [(lines.line_num, [cell.strip() for cell in row]) for row in lines]
     except csv.Error as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from error

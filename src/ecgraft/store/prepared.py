@@ -82,8 +82,7 @@ class PreparedCache:
         scored = render.scored(*self._gather("scored", index), slots, shape, start, ratio)
         valid = np.arange(samples) < (self.length[index] - start)[:, None]  # (B, S)
         present = self.present[index][:, :, None]
-        waves *= present
-        return waves, scored & present & valid[:, None, :]
+        return waves * present, scored & present & valid[:, None, :]
 
     def peaks(self, index: np.ndarray, start: np.ndarray, samples: int) -> np.ndarray:
         """R peaks in the windows, (B, P) int32, padded with -1."""

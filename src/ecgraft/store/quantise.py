@@ -11,7 +11,8 @@ import numpy as np
 from .layout import LEAD, MISSING, SAMPLE
 
 USUAL = (1000.0, 200.0)  # steps per mV of most databases, tried first
-WIDEST = 65530  # steps between the lowest and the highest sample
+WHOLE = 65534  # steps between the lowest and the highest code
+WIDEST = WHOLE - 4  # and where steps are still to be rounded
 EXACT = 2.0**23  # integers up to here are float32 numbers
 FINEST = 1e9  # steps per mV
 LEAST = 2.0**-23  # one unit in the last place of a float32, at most
@@ -72,7 +73,7 @@ def _fits(x: np.ndarray, gain: float) -> np.ndarray:
     steps = np.rint(x * gain)
     near = np.abs(steps / gain - x) <= ROUNDED * np.abs(x)
     low, high = steps.min(1), steps.max(1)
-    return near.all(1) & (high - low <= WIDEST) & (np.maximum(high, -low) <= EXACT)
+    return near.all(1) & (high - low <= WHOLE) & (np.maximum(high, -low) <= EXACT)
 
 
 def _guesses(x: np.ndarray) -> list[float]:
@@ -81,7 +82,7 @@ def _guesses(x: np.ndarray) -> list[float]:
     apart = np.diff(values)
     largest = max(-values[0], values[-1])
     apart = apart[apart > 4 * LEAST * largest]
-    if not len(apart) or apart.min() * WIDEST < values[-1] - values[0] or apart.min() * FINEST < 1:
+    if not len(apart) or apart.min() * WHOLE < values[-1] - values[0] or apart.min() * FINEST < 1:
         return []
     gain = 1 / apart.min()
     for distances in (apart, values - values[np.abs(values).argmin()], values):  # from short ones to long ones

@@ -16,7 +16,7 @@ PARTS = ("train", "validation", "test")
 TEST_ONLY = ("qtdb", "mitdb")  # databases that are never trained on
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it, modulo 1, fill [0, 1) as evenly as can be
 ONLY_TEST, TRAIN, EITHER, VALIDATION, TEST, OPEN = range(6)  # the lowest in a group decides
-BLOCK = 65536  # rows of the label matrix that are looked at in one go
+BLOCK = 4096  # rows of the label matrix that are looked at in one go
 
 
 def split(store: Store, seed: int = 0, shares: tuple[float, ...] = (0.7, 0.1, 0.2)) -> np.ndarray:
