@@ -1,29 +1,29 @@
-"""Records a second of the default encoder and one head, against a one-dimensional ResNet-18 of 3.8 M parameters.
+"""Records a second of the packaged encoder and one head, against a one-dimensional ResNet-18 of 3.8 M parameters.
 
     python benchmarks/inference.py
 
 Twelve leads of ten seconds, float32, batches of 32, 2 threads: the reference reads 5000 samples (500 Hz), the encoder
-those of its own rate. Repeats are interleaved and medians compared, so that a busy machine slows all alike. The
-reference is measured as it stands and with its BatchNorm folded, as ecgraft's is for inference.
+those of its own rate, with the weights that benchmarks/sim_to_real.py scores. Repeats are interleaved and medians
+compared, so that a busy machine slows all alike. The reference is measured as it stands and with its BatchNorm
+folded, as ecgraft's is for inference.
 """
 
 from __future__ import annotations
 
-import json
-import platform
+import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from _result import keep
 from torch import Tensor, nn
 
-from ecgraft import encoders
 from ecgraft.encoders import resnet18
-from ecgraft.nn import ConvNorm, Dense, Pooled, fuse
+from ecgraft.model import Model
+from ecgraft.nn import ConvNorm, fuse
+from ecgraft.nn.network import Network, is_dense
 
-RESULT = Path(__file__).parent / "results" / "inference.json"
 BATCH, LEADS, SECONDS, REPEATS, THREADS = 32, 12, 10, 25, 2
 
 
@@ -42,18 +42,20 @@ class Reference(nn.Module):
         return self.linear(self.stages(self.stem(x)).mean(-1))
 
 
-class Whole(nn.Module):
-    """An encoder and a head of `classes` per record, or per lead and sample."""
+class Answering(nn.Module):
+    """The encoder and the head of a graft, with BatchNorm folded, on a normalised signal."""
 
-    def __init__(self, encoder: nn.Module, classes: int, dense: bool):
+    def __init__(self, network: Network):
         super().__init__()
-        self.encoder, self.dense = encoder, dense
-        self.head = Dense(encoder.widths, encoder.strides, LEADS, classes) if dense else Pooled(encoder.width, classes)
+        fused = fuse(network)
+        self.encoder, (self.head,) = fused.encoder, fused.heads.values()
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B, K) or (B, C, K, T)
         B, C, T = x.shape
         levels = self.encoder(x, torch.ones(B, C, dtype=torch.bool))
-        return self.head(levels, T) if self.dense else self.head(self.encoder.pool(levels, torch.full((B,), T)))
+        return (
+            self.head(levels, T) if is_dense(self.head) else self.head(self.encoder.pool(levels, torch.full((B,), T)))
+        )
 
 
 def measure(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, float]:
@@ -67,20 +69,15 @@ def measure(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, fl
     return {name: statistics.median(all_[2:]) for name, all_ in seconds.items()}
 
 
-def compare(settings: dict | None = None, repeats: int = REPEATS) -> dict:
+def compare(model: Model) -> dict:
     """Parameters, milliseconds a batch, records a second and the ratio to the reference, of each network."""
-    encoder = encoders.build("resnet18", settings)
-    x = torch.randn(BATCH, LEADS, round(SECONDS * encoder.rate))
+    x = torch.randn(BATCH, LEADS, round(SECONDS * model.recipe.rate))
     wide = torch.randn(BATCH, LEADS, SECONDS * 500)
     reference = Reference(5).eval()
-    nets = {
-        "reference": (reference, wide),
-        "reference, folded": (fuse(reference), wide),
-        "pooled head, 5 classes": (fuse(Whole(encoder, 5, dense=False)), x),
-        "dense head, 12 leads x 4 classes": (fuse(Whole(encoder, 4, dense=True)), x),
-    }
+    nets = {"reference": (reference, wide), "reference, folded": (fuse(reference), wide)}
+    nets |= {f"ecgraft, {name}": (Answering(model.network(name)), x) for name in model.grafts}
     with torch.inference_mode():
-        seconds = measure({name: lambda n=net, i=signal: n(i) for name, (net, signal) in nets.items()}, repeats)
+        seconds = measure({name: lambda n=net, i=signal: n(i) for name, (net, signal) in nets.items()}, REPEATS)
     return {
         name: {
             "parameters": sum(p.numel() for p in net.parameters()),
@@ -93,14 +90,12 @@ def compare(settings: dict | None = None, repeats: int = REPEATS) -> dict:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="default", help="model folder; every graft of it is measured")
+    given = parser.parse_args()
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
-    rows = compare()
-    for name, row in rows.items():
-        print(f"{name:34} {row['parameters']:>9,} parameters {row['ms_per_batch']:>8.2f} ms {row['ratio']:>6.2f} x")
-    where = {"torch": torch.__version__, "machine": platform.machine(), "threads": THREADS, "batch": BATCH}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps({"command": "python benchmarks/inference.py", **where, "rows": rows}, indent=2) + "\n")
+    keep("inference", bar="at least 5", batch=BATCH, rows=compare(Model.load(given.model)))
 
 
 if __name__ == "__main__":

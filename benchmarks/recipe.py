@@ -9,21 +9,17 @@ compared, so that a busy machine slows all alike. The ECG is made here: speed do
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
 import time
-from pathlib import Path
 
 import neurokit2
 import numpy as np
-import scipy
+from _result import keep
 
 from ecgraft.record import LEADS, Record
 from ecgraft.signal.peaks import r_peaks
 from ecgraft.signal.recipe import Recipe
 
-RESULT = Path(__file__).parent / "results" / "recipe.json"
 RATE, SECONDS, REPEATS = 500, 10, 60
 
 
@@ -73,21 +69,11 @@ def main() -> None:
         "recipe": milliseconds["NeuroKit2 ecg_clean, 12 leads"] / milliseconds["recipe, 12 leads"],
         "R peaks": milliseconds["NeuroKit2 R peaks, 1 lead"] / milliseconds["R peaks, 1 lead"],
     }
-    for name, value in milliseconds.items():
-        print(f"{name:32} {value:8.3f} ms")
-    print(f"the recipe is {ratios['recipe']:.1f} times as fast as NeuroKit2 (bar: 5), R peaks {ratios['R peaks']:.1f}")
-    result = {
-        "command": "python benchmarks/recipe.py",
-        "record": f"12 x {RATE * SECONDS} at {RATE} Hz",
-        "recipe": recipe.describe(),
-        "milliseconds": {name: round(value, 4) for name, value in milliseconds.items()},
-        "times as fast as NeuroKit2": {name: round(value, 1) for name, value in ratios.items()},
-        "threads": 1,
-        "machine": platform.machine(),
-        "versions": {m.__name__: m.__version__ for m in (np, scipy, neurokit2)} | {"python": platform.python_version()},
-    }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    keep(
+        "recipe", bar="at least 5", record=f"12 x {RATE * SECONDS} at {RATE} Hz", recipe=recipe.describe(),
+        milliseconds={name: round(value, 4) for name, value in milliseconds.items()},
+        times_as_fast_as_neurokit2={name: round(value, 1) for name, value in ratios.items()},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

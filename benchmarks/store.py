@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import multiprocessing
-import os
-import platform
 import shutil
 import statistics
 import tempfile
@@ -23,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
+from _result import keep
 
 from ecgraft.commands.ingest import ingest
 from ecgraft.store import Store
 
-RESULT = Path(__file__).parent / "results" / "store.json"
 TABLE = "ptbxl_database.csv"
 BATCH, SAMPLES, WORKERS = 64, 5000, 2
 
@@ -120,13 +117,8 @@ def main() -> None:
         folder = Path(place) / "ptb-xl"
         different = enlarged(source, folder, options.records)
         found = {"import": imports(folder, options.repeats), "windows": windows(folder, options.repeats)}
-    print(f"{options.records} records of PTB-XL at 500 Hz, {different} different ones, the others are copies of them")
-    print(f"import   {found['import']['seconds']} s: {found['import']['ratio']} of the time of wfdb (bar: at most 1.3)")
-    print(f"windows  {found['windows']['per second']} a second: {found['windows']['ratio']} x wfdb (bar: at least 50)")
-    where = {"machine": platform.machine(), "cores": os.cpu_count(), "numpy": np.__version__, "wfdb": wfdb.__version__}
-    content = {"command": "python benchmarks/store.py --data FOLDER", **where, "different records": different, **found}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(content, indent=2) + "\n")
+    found["import"]["different records"] = different
+    keep("store", **found)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a console that cannot show a character gets "?", not a traceback
-    with _explained(debug="--debug" in args):
+    places: list[str] = []
+    with _explained(places, debug="--debug" in args):
         args = [arg for arg in args if arg != "--debug"]
         if not args or args[0].startswith("-"):
             options.run(_overview(), args or ["--help"], "ecgraft")
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
             raise UsageError(f"no verb {args[0]!r}; {plugs.nearest(args[0], VERBS)}")
         else:
             function = find(args[0])
-            function(**options.parse(args[0], function, args[1:]))
+            given = options.parse(args[0], function, args[1:])
+            places += [str(given[name]) for name in ("to", "store") if given.get(name)]
+            function(**given)
 
 
 def find(verb: str):
@@ -50,8 +53,11 @@ def find(verb: str):
 
 
 @contextmanager
-def _explained(debug: bool):
-    """What a person can mend is said in one line; anything else is a defect and keeps its traceback."""
+def _explained(places: list[str], debug: bool):
+    """What a person can mend is said in one line; anything else is a defect and keeps its traceback.
+
+    places  what the verb writes to, for errors that do not say where
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -61,18 +67,21 @@ def _explained(debug: bool):
             raise
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
     except OSError as error:
-        reason = _reason(error)
+        reason = _reason(error, places)
         if debug or reason is None:
             raise
         _fail(reason, 1)
 
 
-def _reason(error: OSError) -> str | None:
-    at = f" ({error.filename})" if error.filename else ""
+def _reason(error: OSError, places: list[str]) -> str | None:
+    where = error.filename or " or ".join(places)
+    at = f" ({where})" if where else ""
     if error.errno in _NO_SPACE:
         return f"no space left on the disk{at}; free some and run the same command again"
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         return f"not allowed to read or write{at}; check who owns it, or give another path"
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError) and error.filename:
+        return f"a file is where a folder should be, or the other way round{at}; give another path"
     return None
 
 

@@ -30,10 +30,7 @@ class Corpus:
         """Raises InputError if the store knows nothing of the task."""
         y, known_each, known = _targets(store, task)
         if not known.any():
-            raise InputError(
-                f"{store.path}: no record carries what task {task.name!r} needs "
-                f"({', '.join(task.labels) or task.value}); import it with --labels, or choose another task"
-            )
+            raise InputError(f"{store.path}: no record carries what task {task.name!r} needs; {_hint(store, task)}")
         return cls(store, task, y, known, known_each, splits.split(store, seed=seed))
 
     def rows(self, part: str) -> np.ndarray:
@@ -66,6 +63,22 @@ class Corpus:
 
     def _strata(self) -> np.ndarray | None:
         return self.y if self.task.kind in ("multiclass", "multilabel") else None
+
+
+def _hint(store: Store, task: Task) -> str:
+    """What a person can do about a task that a store has nothing for."""
+    if task.kind in ("waves", "beats"):
+        return f"take a store with annotated {task.kind}: a database that has them, or one of ecgraft simulate"
+    if task.kind == "regression":
+        return f"import it with --labels FILE.csv that has a column of numbers {task.value!r}"
+    if not store.codes:
+        return "it has no labels at all; import it with --labels FILE.csv"
+    wanted = _some([code for codes in task.codes.values() for code in codes])
+    return f"that is one of {wanted}; it has {_some(store.codes)}. Take another --task, or import it with --labels"
+
+
+def _some(codes: list[str], most: int = 8) -> str:
+    return ", ".join(codes[:most]) + (" ..." if len(codes) > most else "")
 
 
 def window_recipe(recipe: Recipe, seconds: float | None) -> Recipe:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,7 @@ class Settings:
 
     adapter: str = "full"
     adapter_config: dict = Field(default_factory=dict)
-    seconds: float | None = None
+    seconds: float | None = Field(None, gt=0)
     batch: int = Field(32, ge=1)
     balance: float = Field(0.0, ge=0, le=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
@@ -103,8 +104,11 @@ class Job:
     def cache(self):
         return self.corpus.store.prepared(self.recipe, progress=self.progress)
 
-    def run(self, folder: Path | None = None) -> Graft:
-        """Trains and packs. With a folder a run that was interrupted goes on when the same one is asked for again."""
+    def run(self, folder: Path | None = None, save: Callable[[Graft], None] = lambda graft: None) -> Graft:
+        """Trains, packs and hands the graft to `save`.
+
+        With a folder a run that was interrupted, even in `save`, goes on when the same one is asked for again.
+        """
         self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
         self._check_classes()
         network = self._network()
@@ -123,9 +127,11 @@ class Job:
             objective, sampler, self.training, validate=self._score(calibration) if len(self.validation) else None,
             device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
         )  # fmt: skip
+        graft = self._pack(network.to("cpu").eval(), calibration, result)
+        save(graft)
         if folder:
             (folder / CHECKPOINT).unlink()
-        return self._pack(network.to("cpu").eval(), calibration, result)
+        return graft
 
     def _claim(self, folder: Path) -> None:
         """Clears the folder of what another run has left: one with other settings, records or encoder."""
@@ -164,6 +170,8 @@ class Job:
     def _score(self, calibration: dict):
         def score(objective: Supervised) -> float:
             found = _score.answer(objective.network, self.corpus, self.validation, self.cache, device=self.device)
+            if found.logits is not None and not np.isfinite(found.logits).all():
+                raise InputError("the weights grew beyond all bounds; lower the learning rate (training.rate=0.0003)")
             return _score.main_score(self.corpus, found, calibration)
 
         return score
@@ -184,7 +192,10 @@ class Job:
         positive = (self.corpus.y[self.train] * self.corpus.known_each[self.train]).sum(0)
         without = [label for label, n in zip(self.corpus.task.labels, positive) if n == 0]
         if len(without) == len(self.corpus.task.labels):
-            raise InputError(f"task {self.corpus.task.name!r}: no class has a positive record in the training part")
+            raise InputError(
+                f"task {self.corpus.task.name!r}: no class has a positive record in the training part of "
+                f"{self.corpus.store.path}; label more records, or give a larger --budget"
+            )
         if without:
             self._say(f"no positive training record of {', '.join(without)}: the graft cannot learn it")
 

@@ -9,6 +9,7 @@ import torch
 
 from .. import tasks
 from ..model import Graft, Model
+from ..model.graft import check_name
 from ..model.model import DEFAULT
 from ..plugs import configure
 from ..record import InputError, UsageError
@@ -40,13 +41,15 @@ def adapt(
     train, validation = corpus.few(budget, seed)
     options = configure(Settings, {"adapter": adapter, **settings}, "adapt")
     options = with_defaults(options, steps or fitting_steps(len(train), options.batch), seed)
-    name = name or corpus.task.name
+    name = check_name(name or corpus.task.name)
     job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
-    graft = job.run(Path(to) / "training" / job.name)
-    graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
-    base.add(graft)
-    base.save(Path(to))
-    return graft
+
+    def save(graft: Graft) -> None:
+        graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
+        base.add(graft)
+        base.save(Path(to))
+
+    return job.run(Path(to) / "training" / job.name, save)
 
 
 def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dict[str, Graft]]:
@@ -57,6 +60,7 @@ def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dic
     """
     if encoder and model:
         raise UsageError("give --encoder (untrained) or --model, not both")
+    _check_free(to)
     base = Model.fresh(encoder, seed=seed) if encoder else Model.load(model or DEFAULT)
     start = dict(base.grafts)
     if (to / "encoder.safetensors").exists():
@@ -67,6 +71,15 @@ def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dic
             start = {}
         base = there
     return base, start
+
+
+def _check_free(to: Path) -> None:
+    """UsageError if a model cannot be put at `to` because something else is there."""
+    if to.exists() and not to.is_dir():
+        raise UsageError(f"{to}: this is a file; give a new folder for the model")
+    ours = any((to / name).exists() for name in ("encoder.safetensors", "training"))
+    if to.is_dir() and not ours and any(to.iterdir()):
+        raise UsageError(f"{to}: this folder has other files and is no model; give a new folder with --to")
 
 
 def pick_device(name: str) -> torch.device:

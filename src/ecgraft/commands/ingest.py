@@ -17,10 +17,12 @@ from ..record import InputError, Record, UsageError
 from ..store import Store
 from ..store.build import Building
 from ..store.chunks import CHUNK, ChunkWriter
-from ..store.labels import Known, match, read_labels
-from ..store.layout import SKIPPED
+from ..store.labels import Known
+from ..store.layout import HEAD, SKIPPED, check_free
 from ..store.parallel import progress_bar, spread
+from ._labels import said_of
 
+NOTES = {"assumed": "assumed", "skipped": "no ECG, left out"}  # what readers note in Record.extra
 SHOWN = 5  # skipped records, and notes, that are printed
 SMALLEST, SHARES = 16, 16  # records in a chunk, chunks in an import, at least
 FEW = 64  # records that are read sooner than other processes are started
@@ -45,14 +47,17 @@ def ingest(
     """
     source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads}
     given = {name: value for name, value in given.items() if value is not None}
-    if any(number is not None and number < 1 for number in (limit, workers)):
-        raise UsageError(f"limit {limit}, workers {workers}: at least 1")
+    for name, number in (("limit", limit), ("workers", workers)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{name} {number}: it must be at least 1")
+    check_free(to)
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     if source.is_dir() and dataset is None:
         dataset = datasets.detect(source)
-    items = _entries(source, dataset, given, console) if dataset else _files(source, labels, given)
+    items = _entries(source, dataset, given, console) if dataset else _files(source, to, labels, given)
     if labels is not None:
-        known = match(read_labels(labels), [item.file for item in items], labels)
+        folder = source if source.is_dir() else source.parent
+        known = said_of([item.file for item in items], Path(labels), folder, console)
         items = [replace(item, known=said) for item, said in zip(items, known)]
     return _build(items[:limit], to, given, workers, console)
 
@@ -87,15 +92,18 @@ def _entries(source: Path, dataset: str, given: dict, console: Console) -> list[
     return [Item(entry.id, entry.id, entry) for entry in datasets.entries(dataset, source, **given)]
 
 
-def _files(source: Path, labels: Path | None, given: dict) -> list[Item]:
+def _files(source: Path, to: Path, labels: Path | None, given: dict) -> list[Item]:
     """The ECG files under a folder; a record is called by its path, without ending where that is enough."""
     formats.understand(given)
-    paths = [path for path in formats.find(source) if not _same(path, labels)]
+    if (source / HEAD).exists():
+        raise UsageError(f"{source}: this is a store already; give it to adapt, evaluate or embed")
+    stores = _stores(source, to)
+    paths = [path for path in formats.find(source) if not (_same(path, labels) or stores & {*path.parents})]
     if not paths:
         kinds = ", ".join(formats.supported().values())
         raise InputError(f"{source}: no ECG file in it that ecgraft reads ({kinds})")
     folder = source if source.is_dir() else source.parent
-    files = [path.relative_to(folder) for path in sorted({*paths, *_suspects(source, paths, labels)})]
+    files = [path.relative_to(folder) for path in sorted({*paths, *_suspects(source, paths, stores, labels)})]
     stems = Counter(file.with_suffix("") for file in files)
     names = [file if stems[file.with_suffix("")] > 1 else file.with_suffix("") for file in files]
     own = folder.resolve().name
@@ -104,11 +112,20 @@ def _files(source: Path, labels: Path | None, given: dict) -> list[Item]:
     ]
 
 
-def _suspects(source: Path, paths: list[Path], labels: Path | None) -> list[Path]:
+def _suspects(source: Path, paths: list[Path], stores: set[Path], labels: Path | None) -> list[Path]:
     """Files that look like no ECG but end like one: to be listed as broken rather than overlooked."""
     endings, found = {path.suffix.lower() for path in paths}, set(paths)
     alike = (p for p in source.rglob("*") if p.suffix.lower() in endings and p not in found and p.is_file())
-    return [p for p in alike if not (p.name.startswith(".") or _same(p, labels)) and formats.detect(p) is None]
+    alike = (p for p in alike if not (formats.hidden(p.relative_to(source)) or stores & {*p.parents}))
+    return [p for p in alike if not _same(p, labels) and formats.detect(p) is None]
+
+
+def _stores(source: Path, to: Path) -> set[Path]:
+    """Stores that lie inside the folder, the one to be written among them: their arrays are no files of one's own."""
+    inside = {head.parent for head in source.rglob(HEAD)} if source.is_dir() else set()
+    if to.resolve().is_relative_to(source.resolve()):
+        inside.add(source / to.resolve().relative_to(source.resolve()))
+    return inside
 
 
 def _same(path: Path, labels: Path | None) -> bool:
@@ -124,12 +141,10 @@ def _build(items: list[Item], to: Path, given: dict, workers: int | None, consol
             return Store(to)
         _read(chunks, building, given, workers or (1 if len(items) < FEW else None), console)
         skipped, notes = building.skipped(), building.notes()
-        try:
-            head = building.publish()
-        except InputError:
-            if not any(records for records, _ in building.done.values()):
-                building.discard()  # nothing could be read
-            raise
+        if len(skipped) == len(items):
+            building.discard()
+            raise InputError(f"none of {len(items)} records could be read. The first: {skipped[0][1]}")
+        head = building.publish()
     before = 0 if building.old is None else building.old["records"]
     _report(to, head["records"], before, len(items) - len(skipped), skipped, notes, console)
     return Store(to)
@@ -162,9 +177,9 @@ class _Importer:
             except InputError as error:
                 self.writer.skip(item.name, str(error))
             else:
-                for kind in ("assumed", "skipped"):
+                for kind, text in NOTES.items():
                     if kind in record.extra:
-                        self.writer.note(f"{kind}: {record.extra[kind]}")
+                        self.writer.note(f"{text}: {record.extra[kind]}")
         self.writer.finish(number)
         return len(items)
 
@@ -183,7 +198,7 @@ def _report(to: Path, count: int, before: int, read: int, skipped: list, notes: 
     again = f", {repeated} of them were in it already" if repeated else ""
     console.print(f"{to}: {count} records, {read} read{again}")
     for text, number in notes.most_common(SHOWN):
-        console.print(f"  {number} records: {text}")
+        console.print(f"  {text} (in {number} record{'s' * (number > 1)})")
     if skipped:
         console.print(f"  {len(skipped)} records skipped, listed in {to / SKIPPED}; the first:", style="yellow")
     for name, reason in skipped[:SHOWN]:

@@ -34,11 +34,11 @@ def predict(
     loaded = Model.load(model)
     if not loaded.grafts:
         raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt")
-    given = {"rate": rate, "unit": unit, "leads": tuple(leads.split(",")) if leads else None}
-    records = [
-        formats.read(file, **{key: value for key, value in given.items() if value is not None}) for file in files
-    ]
-    said = [(record, loaded.predict(record, task)) for record in records]
+    said = []
+    for file in files:
+        record = formats.read(file, rate=rate, unit=unit, leads=leads)
+        with formats.naming(file):
+            said.append((record, loaded.predict(record, task)))
     rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
     if to is None:
         json.dump(rows, sys.stdout, indent=1)

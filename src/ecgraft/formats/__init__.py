@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from .. import plugs
-from ..record import LEADS, InputError, Record, UsageError, to_millivolt
+from ..record import LEADS, MILLIVOLT, InputError, Record, UsageError, to_millivolt
 
 LARGEST = 2**28  # values in one record (24 h of 12 leads at 250 Hz); what claims more is refused before it is read
 HEAD = 4096  # bytes that a format sees to decide
@@ -33,20 +33,28 @@ class Given:
 
         rate, unit  whether they are needed; names: how many lead names are
         """
-        leads = "--leads standard (I, II, III, aVR, aVL, aVF, V1-V6)" if names == 12 else "--leads II,V1,V5"
+        hint = "--leads standard for I, II, III, aVR, aVL, aVF, V1-V6" if names == 12 else "--leads II,V1,V5"
         options = {
-            "sampling rate in Hz": "--rate 500" if rate and self.rate is None else "",
-            "unit": "--unit mV (or uV, V, nV)" if unit and self.unit is None else "",
-            f"names of its {names} leads": leads if names > 1 and self.leads is None else "",
+            "its sampling rate": "rate (--rate 500)" if rate and self.rate is None else "",
+            "its unit": "unit (--unit mV, or uV, V, nV)" if unit and self.unit is None else "",
+            f"the names of its {names} leads": f"leads ({hint})" if names > 1 and self.leads is None else "",
         }
         missing = {what: option for what, option in options.items() if option}
         if missing:
-            raise InputError(f"{where}: the file does not say the {' and the '.join(missing)}; give {' '.join(missing.values())}")
+            what, how = ", ".join(missing), ", ".join(missing.values())
+            raise InputError(f"{where}: the file does not say {what}; give it with {how}")
+
+    def hz(self, where) -> float:
+        """The rate, or an InputError that names the option."""
+        self.require(where, rate=True, unit=False, names=0)
+        return float(self.rate)
 
     def scale(self, where, stated: str | None = None) -> float:
-        """Factor to mV of the unit that the file states; of the given one where it states none, or none that is known."""
-        if stated and (self.unit is None or stated.strip().lower() in MILLIVOLT):
-            return to_millivolt(stated, str(where))
+        """Factor to mV of the unit that the file states; of the given one where that is none, or not known."""
+        if stated and stated.strip().lower() in MILLIVOLT:
+            return to_millivolt(stated)
+        if stated and self.unit is None:
+            raise InputError(f"{where}: unknown unit {stated!r}; say what it is with unit (--unit mV, or uV, V, nV)")
         self.require(where, rate=False, unit=True, names=0)
         return to_millivolt(self.unit, str(where))
 
@@ -85,7 +93,7 @@ def find(folder) -> list[Path]:
         raise InputError(f"{folder}: no such file or folder")
     if folder.is_file():
         return [folder]
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p.relative_to(folder)))
     found, parts = [], set()
     for path in paths:
         try:
@@ -97,6 +105,11 @@ def find(folder) -> list[Path]:
             found.append(path)
             parts.update(module.parts(path) if hasattr(module, "parts") else ())
     return [path for path in found if path not in parts]
+
+
+def hidden(path: Path) -> bool:
+    """Whether a file is hidden, or in a folder that is."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def detect(path):
@@ -113,13 +126,13 @@ def understand(given: dict) -> Given:
         if key not in Given.__dataclass_fields__:
             raise UsageError(f"read: unknown option {key!r}; {plugs.nearest(key, Given.__dataclass_fields__)}")
     given = {key: value for key, value in given.items() if value is not None}
-    if "unit" in given:
-        to_millivolt(given["unit"], "unit")
+    if "unit" in given and given["unit"].strip().lower() not in MILLIVOLT:
+        raise UsageError(f"unknown unit {given['unit']!r}; use one of mV, uV, V, nV")
     if "rate" in given and not 0 < float(given["rate"]) <= 100_000:
         raise UsageError(f"rate {given['rate']}: it must be above 0 and at most 100000 Hz")
     leads = given.get("leads")
     if isinstance(leads, str):
-        given["leads"] = LEADS if leads == "standard" else tuple(name.strip() for name in leads.split(","))
+        given["leads"] = LEADS if leads.lower() == "standard" else tuple(name.strip() for name in leads.split(","))
     elif leads is not None:
         given["leads"] = tuple(leads)
     return Given(**given)
@@ -135,12 +148,24 @@ def check_size(count: int, where) -> None:
 def reading(path, title: str):
     """`with reading(path, title)`: whatever a parser raises on bad bytes becomes an InputError that names the file."""
     try:
-        yield
+        with naming(path):
+            yield
     except InputError:
         raise
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{path}: cannot be read as {title} ({what}); is it complete?") from error
+
+
+@contextmanager
+def naming(path):
+    """`with naming(path)`: an InputError names the file, whoever raises it."""
+    try:
+        yield
+    except InputError as error:
+        if isinstance(error, UsageError) or str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
 
 
 @cache
@@ -154,7 +179,7 @@ def _which(path: Path):
         raise InputError(f"{path}: no such file")
     if module is None:
         kinds = ", ".join(supported().values())
-        raise InputError(f"{path}: not a format that ecgraft reads ({kinds})")
+        raise InputError(f"{path}: not a format that ecgraft reads ({kinds}); an ECG in CSV has a row per sample")
     return module
 
 

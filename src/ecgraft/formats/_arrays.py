@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..record import InputError, Record, to_millivolt
+from ..record import InputError, Record
 from . import Given, check_size
 
 SIGNAL = ("signal", "ecg", "val", "data", "x")  # the name that holds the signal, where there is more than one array
@@ -22,9 +22,10 @@ def record(arrays: dict[str, np.ndarray], path: Path, given: Given) -> Record:
     name = _signal_name(lower, path)
     rate, unit = _scalar(lower, RATE), _text(lower, UNIT)
     names = _names(lower)
-    given = Given(given.rate if rate is None else rate, unit or given.unit, names or given.leads)
+    given = Given(given.rate if rate is None else rate, given.unit, names or given.leads)
     signal, assumed = orient(lower[name], given.leads, f"{path}, {name}")
-    scale = to_millivolt(unit, f"{path}") if unit else given.scale(path)
+    given.require(path, rate=True, unit=unit is None, names=len(signal))
+    scale = given.scale(path, unit)
     sex = (_text(lower, ("sex", "gender")) or "?")[0].upper()
     return Record(
         signal.astype(np.float32) * np.float32(scale),
@@ -60,7 +61,8 @@ def _signal_name(arrays: dict[str, np.ndarray], path: Path) -> str:
     if preferred or len(found) == 1:
         return (preferred or found)[0]
     if not found:
-        raise InputError(f"{path}: no array of numbers in it ({', '.join(arrays) or 'it is empty'})")
+        there = ", ".join(f"{n}: {a.dtype} {a.shape}" for n, a in arrays.items())
+        raise InputError(f"{path}: no array of numbers in it ({there or 'it is empty'})")
     raise InputError(f"{path}: which of {', '.join(found)} is the ECG? Name it 'signal', or keep one array in the file")
 
 

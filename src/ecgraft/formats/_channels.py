@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..record import LEADS, MILLIVOLT, InputError, lead_name, to_millivolt
+from ..record import LEADS, MILLIVOLT, InputError, lead_name
 from . import Given
 from ._header import Channel
 
@@ -28,8 +28,7 @@ def choose(channels: tuple[Channel, ...], path: Path, given: Given) -> tuple[lis
     kept, skipped = [], []
     for index, (channel, name) in enumerate(zip(channels, unique(channel.name for channel in channels))):
         if is_ecg(channel.name, channel.unit):
-            stated = given.unit is None or channel.unit.lower() in MILLIVOLT
-            factor = to_millivolt(channel.unit if stated else given.unit, f"{path}, lead {channel.name}")
+            factor = given.scale(f"{path}, lead {channel.name}", channel.unit)
             kept.append(EcgChannel(**vars(channel) | {"name": name}, index=index, factor=factor))
         else:
             skipped.append(f"{channel.name} ({channel.unit})")

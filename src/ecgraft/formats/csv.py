@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..record import InputError, Record, to_millivolt
+from ..record import InputError, Record
 from . import HEAD, LARGEST, Given, check_size
 from ._channels import is_ecg, unique
 from ._table import CLOCK, EMPTY, TIMES, Layout, look
@@ -35,10 +35,10 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     values, clock = _values(path, layout)  # (T, columns)
     if layout.names is None and not clock and len(values) <= MOST and len(values) < layout.columns:
         turned = Layout(layout.delimiter, layout.decimal, 0, len(values), None, (None,) * len(values))
-        return _record(values.T, list(range(len(values))), turned, given, path, given.hz(path), "a row per lead")
+        return _record(values.T, list(range(len(values))), turned, given, path, None, "a row per lead")
     time = 0 if clock else _time_column(values, layout)
     if time is None or _is_count(values[:, time], layout, time):
-        rate, assumed = given.hz(path), ""
+        rate, assumed = None, ""
     else:
         rate, assumed = _rate(values[:, time], "s" if clock else layout.units[time], given, path)
     columns = [i for i in range(layout.columns) if i != time]
@@ -57,18 +57,21 @@ def _layout(path: Path) -> Layout:
     return layout
 
 
-def _record(values, columns: list[int], layout: Layout, given: Given, path: Path, rate: float, assumed: str) -> Record:
+def _record(values, columns: list[int], layout: Layout, given: Given, path: Path, rate, assumed: str) -> Record:
+    """`rate` is None where the file does not say it."""
+    units = layout.units
+    silent = any(units[i] is None for i in columns if not layout.names or is_ecg(layout.names[i], None))
+    given.require(path, rate=rate is None, unit=silent, names=0 if layout.names else len(columns))
     names = [layout.names[i] for i in columns] if layout.names else given.names(len(columns), path)
     named = list(zip(columns, names))
-    kept = [(i, n) for i, n in named if is_ecg(n, layout.units[i]) and not np.isnan(values[:, i]).all()]
+    kept = [(i, n) for i, n in named if is_ecg(n, units[i]) and not np.isnan(values[:, i]).all()]
     if not kept:
         raise InputError(f"{path}: no ECG among its columns ({', '.join(names) or 'none but time'})")
-    units = [layout.units[i] for i, _ in kept]
-    scale = [to_millivolt(u, f"{path}, lead {n}") if u else given.scale(path) for u, (_, n) in zip(units, kept)]
+    scale = [given.scale(f"{path}, lead {n}", units[i]) for i, n in kept]
     signal = values[:, [i for i, _ in kept]].T * np.array(scale)[:, None]  # (C, T)
     extra = {"assumed": assumed, "skipped": ", ".join(n for pair in named if pair not in kept for n in pair[1:])}
-    extra = {key: text for key, text in extra.items() if text}
-    return Record(signal.astype(np.float32), rate, unique(n for _, n in kept), id=path.stem, extra=extra)
+    extra, leads = {key: text for key, text in extra.items() if text}, unique(n for _, n in kept)
+    return Record(signal.astype(np.float32), rate or given.hz(path), leads, id=path.stem, extra=extra)
 
 
 def _text(data: bytes) -> str | None:

@@ -29,6 +29,9 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
         with zipfile.ZipFile(path) as archive:
             return _arrays.record(_unpack(archive, path), path, given)
     with open(path, "rb") as file:
+        if file.read(2) == b"PK":
+            raise InputError(f"{path}: an NPZ that is cut short; get the file again")
+        file.seek(0)
         _announced(file, str(path))
     signal = np.load(path, mmap_mode="r", allow_pickle=False)
     return _arrays.record({"signal": signal}, path, given)

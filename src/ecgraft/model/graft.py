@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from ..nn import files
-from ..record import InputError
+from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
 
@@ -40,6 +41,9 @@ class Graft:
     calibration: dict[str, float] = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        check_name(self.name)
 
     def part(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors of "encoder" or "head", without that prefix."""
@@ -74,6 +78,13 @@ class Graft:
         task, recipe = Task(**header.pop("task")), Recipe.from_dict(header.pop("recipe"))
         known = {f.name for f in dataclasses.fields(cls)}
         return cls(tensors=tensors, task=task, recipe=recipe, **{k: v for k, v in header.items() if k in known})
+
+
+def check_name(name: str) -> str:
+    """The name, which is that of a file too. UsageError where it could be no module, or a file elsewhere."""
+    if not re.fullmatch(r"\w[\w -]*", name):
+        raise UsageError(f"graft name {name!r}: take letters, digits, _ and - (--name my-task)")
+    return name
 
 
 def check_header(path: Path, header: dict, kind: str, newest: int) -> None:

@@ -94,7 +94,7 @@ class Model:
 
     @classmethod
     def load(cls, path: str | Path = DEFAULT) -> Model:
-        """A model folder, an encoder file, or "default": the model that comes with ecgraft (`./default` is a folder)."""
+        """A model folder, an encoder file, or "default": the model of ecgraft (`./default` is a folder)."""
         path = PACKAGED if str(path) == DEFAULT else Path(path)
         if path.is_file():
             return _load_encoder(path)

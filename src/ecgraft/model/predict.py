@@ -68,7 +68,8 @@ def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction
     examples = Examples(memory, np.arange(1))
     samples = graft.recipe.samples
     _, output = next(infer.run(model.network(name), examples, samples, device=device))
-    notes = [*memory.prepared[0].notes, *quality.findings(record)]
+    wrong = quality.findings(record)  # says more of a flat lead than the recipe does
+    notes = [note for note in memory.prepared[0].notes if not any(f.startswith(note) for f in wrong)] + wrong
     said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
     _READ[graft.task.kind](said, graft, record, memory, output)
     return said

@@ -38,7 +38,7 @@ def _shape(x: np.ndarray, rate: float) -> str:
     x = x if missing == 0 else x[there]
     low, high = float(x.min()), float(x.max())
     if high - low < FLAT:
-        return f"is flat at {low:.3g} mV"
+        return f"is flat at {low + 0.0:.3g} mV"
     if missing > MISSING:
         return f"has no samples for {missing:.0%} of its time"
     middle = float(np.median(x[:: max(1, x.size // 2000)]))

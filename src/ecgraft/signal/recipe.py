@@ -109,9 +109,11 @@ class Recipe:
         signal, names, derived = lead_tools.derive(signal, names, self.leads)
         rows, slots, assumed = lead_tools.assign(names, self.leads, self.slot)
         if not rows:
+            if not names:
+                raise InputError(f"record {record.id!r}: not a single sample in it, all are NaN; write the file again")
             raise InputError(
                 f"record {record.id!r}: none of the leads {', '.join(self.leads)} of the recipe; it has "
-                f"{', '.join(names) or 'no samples at all'}. Rename its leads or take a recipe with them"
+                f"{', '.join(names)}. Rename its leads or take a recipe with them"
             )
         x = signal if rows == list(range(len(names))) else signal[rows]
         notes += (

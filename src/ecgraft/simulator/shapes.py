@@ -6,7 +6,7 @@ length of its own dipole vector is above a fixed share of its greatest length (T
 is greatest. Shapes are scaled in time so that a wave lasts exactly from 0 to 1; a beat then sets onset and duration.
 
 The thresholds were chosen so that a wave's width at half its height, as a share of its duration, is in single leads
-what it is between the boundaries that cardiologists set in LUDB: they go out to where nothing more can be seen.
+about what it is between the boundaries that cardiologists set in LUDB: they go out to where nothing more can be seen.
 """
 
 from __future__ import annotations

@@ -54,10 +54,14 @@ class Building:
 
     def __enter__(self) -> Building:
         self.lock.acquire()
-        self.old = read_head(self.path) if (self.path / HEAD).exists() else None
-        (self.path / SIGNALS).mkdir(exist_ok=True)
-        (self.path / BUILDING).mkdir(exist_ok=True)
-        self._resume()
+        try:
+            self.old = read_head(self.path) if (self.path / HEAD).exists() else None
+            (self.path / SIGNALS).mkdir(exist_ok=True)
+            (self.path / BUILDING).mkdir(exist_ok=True)
+            self._resume()
+        except BaseException:  # no __exit__ follows
+            self.lock.release()
+            raise
         return self
 
     def __exit__(self, *_) -> None:

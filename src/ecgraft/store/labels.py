@@ -58,7 +58,10 @@ def read_labels(path: Path | str) -> dict[str, Known]:
     names, rows = _table(path)
     key = _find(names, ID)
     if key is None:
-        raise InputError(f"{path}: no column `id` (or {', '.join(ID[1:])}); its columns are {', '.join(names)}")
+        raise InputError(
+            f"{path}: no column `id` (or {', '.join(ID[1:])}); its columns are {', '.join(names)}. "
+            "The first line must name the columns; call the one with the names of the ECG files `id`"
+        )
     columns = {name: _Column(path, name, [row[k] for _, row in rows]) for k, name in enumerate(names)}
     ids = columns.pop(key).texts
     _check_ids(path, ids, [line for line, _ in rows])
@@ -196,6 +199,8 @@ def _text(path: Path) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
+    if raw[:4] == b"PK\x03\x04":
+        raise InputError(f"{path}: this is a workbook; save its sheet as CSV")
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16", "replace")
     try:

@@ -90,6 +90,11 @@ def progress_bar(title: str, total: int, done: int = 0, shown: bool = True):
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+    # It draws when it advances, not from a thread of its own: processes are forked while it is shown.
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, auto_refresh=False) as bar:
         task = bar.add_task(title, total=total, completed=done)
-        yield lambda n: bar.advance(task, n)
+
+        def advance(count: int) -> None:
+            bar.update(task, advance=count, refresh=True)
+
+        yield advance

@@ -125,8 +125,8 @@ class PreparedCache:
 
 
 def _lead_slots(lead_sets: list[tuple[str, ...]], recipe: Recipe) -> np.ndarray:
-    """The slot of each lead of each lead set (n, most leads), -1 where the recipe has no use for it."""
-    slots = np.full((max(1, len(lead_sets)), max([1, *map(len, lead_sets)])), -1, np.int64)
+    """The slot of each lead of each lead set (n, most leads + 1), -1 where the recipe has no use for it."""
+    slots = np.full((max(1, len(lead_sets)), max([0, *map(len, lead_sets)]) + 1), -1, np.int64)
     for row, names in zip(slots, lead_sets):
         derived = lead_tools.derivable(names, recipe.leads)
         leads, places, _ = lead_tools.assign((*names, *derived), recipe.leads, recipe.slot)

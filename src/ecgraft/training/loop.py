@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as config_class
 from torch import nn
 
+from ..record import InputError
 from . import checkpoint
 from .log import Bar, Log
 from .optimizer import build_optimizer, rate_at
@@ -141,7 +142,7 @@ class _Run:
             records += len(batch["x"])
         loss = float(out["loss"].detach())
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {self.step}: lower the learning rate (rate=...)")
+            raise InputError(f"the loss is {loss} at step {self.step}; lower the learning rate (training.rate=0.0003)")
         if config.clip:
             nn.utils.clip_grad_norm_(self._free(), config.clip)
         self.optimizer.step()
