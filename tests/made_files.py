@@ -38,8 +38,8 @@ def broken(folder) -> dict:
     """One file of each kind of damage -> what must be said of it."""
     folder.mkdir()
     whole = save(folder / "whole.npz", ecg(0)).read_bytes()
-    np.save(folder / "cut.npy", ecg(0))
-    (folder / "cut.npy").write_bytes((folder / "cut.npy").read_bytes()[:1000])
+    np.save(folder / "half.npy", ecg(0))
+    (folder / "half.npy").write_bytes((folder / "half.npy").read_bytes()[:1000])
     (folder / "cut.npz").write_bytes(whole[: len(whole) // 2])
     (folder / "foreign.npz").write_bytes(b"%PDF-1.4 not an ECG" + bytes(500))
     (folder / "words.csv").write_text("dear colleague,\nplease find\n" * 9)
@@ -55,7 +55,7 @@ def broken(folder) -> dict:
     save_wfdb(folder, "mmhg", **{"/mV": "/mmHg"})
     save_wfdb(folder, "stopped", **{"_2_250": " 2 0"})
     return {
-        "cut.npy": ["is it complete"],
+        "half.npy": ["is it complete"],
         "cut.npz": ["cut short; get the file again"],
         "foreign.npz": ["not a format that ecgraft reads"],
         "words.csv": ["not a format that ecgraft reads", "an ECG in CSV has a row per sample"],

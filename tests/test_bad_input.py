@@ -20,8 +20,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from made_files import broken, ecg, save
-from test_cli import run
 
 import ecgraft
 from ecgraft.model import Model
@@ -29,6 +27,8 @@ from ecgraft.nn import files
 from ecgraft.store import Store
 from ecgraft.store.chunks import Shards
 from ecgraft.training import log, loop
+from made_files import broken, ecg, save
+from test_cli import run
 
 TINY = ["--encoder", "resnet18", "--steps", "3", "batch=4", "seconds=2"]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -199,7 +199,7 @@ def test_a_table_without_labels_says_so(capsys, tmp_path, folder):
     status, text = said(capsys, "import", folder, "--to", tmp_path / "s", "--labels", table)
     assert status == 0 and "no label in it" in text and "AF (such as 'maybe')" in text
     status, text = said(capsys, "adapt", tmp_path / "s", "--task", "own", "--to", tmp_path / "m", *TINY)
-    assert status == 1 and "no labels of your own; import it with --labels" in text
+    assert status == 1 and "no labels of your own" in text and "import it with --labels" in text
 
 
 def test_classes_without_a_positive_record(capsys, tmp_path, folder):
@@ -264,6 +264,29 @@ def test_a_graft_of_another_encoder_is_refused(capsys, tmp_path, folder, store, 
     assert status == 1 and "another encoder; choose a new folder" in text
 
 
+def test_a_damaged_model_is_named(capsys, tmp_path, folder, model):
+    def cut(path):
+        path.write_bytes(path.read_bytes()[:-1000])
+
+    def foreign(path):
+        path.write_bytes(b"PK not a model")
+
+    def stripped(path):
+        tensors, header = files.load(path)
+        files.save(path, tensors, {key: header[key] for key in ("kind", "format_version")})
+
+    def narrowed(path):
+        tensors, header = files.load(path)
+        files.save(path, {key: value[:1] if value.ndim else value for key, value in tensors.items()}, header)
+
+    for name in ("encoder.safetensors", "grafts/own.safetensors"):
+        for damage in (cut, foreign, stripped, narrowed):
+            to = shutil.copytree(model, tmp_path / damage.__name__ / name.partition(".")[0])
+            damage(to / name)
+            status, text = said(capsys, "predict", folder / "e00.npz", "--model", to)
+            assert status == 1 and (name in text or damage is narrowed), text
+
+
 def fill_disk(monkeypatch, target, name: str, after: int) -> None:
     """`target.name` fails from its call `after` on, as on a full disk."""
     real, calls = getattr(target, name), itertools.count()
@@ -276,23 +299,26 @@ def fill_disk(monkeypatch, target, name: str, after: int) -> None:
     monkeypatch.setattr(target, name, write)
 
 
-IMPORT_WRITES = {"samples": (Shards, "append", 5), "chunk": (np, "save", 2), "table": (os, "fsync", 3)}
-IMPORT_WRITES |= {"last": (os, "replace", 2)}
+IMPORT_WRITES = {"first": (os, "fsync", 0), "samples": (Shards, "append", 17), "chunk": (np, "save", 2)}
+IMPORT_WRITES |= {"table": (os, "fsync", 3), "last": (os, "replace", 2)}
 
 
 @pytest.mark.parametrize("write", IMPORT_WRITES)
 def test_a_full_disk_in_import(capsys, tmp_path, folder, labels, store, write, monkeypatch):
-    save(tmp_path / "more.npz", ecg(99))
-    old = shutil.copytree(store, tmp_path / "old")
-    for words in ([folder, "--to", tmp_path / "s", "--labels", labels], [tmp_path / "more.npz", "--to", old]):
+    """Of a new store nothing opens; one that was there stays as it was."""
+    old, source = shutil.copytree(store, tmp_path / "old"), tmp_path / "more"
+    source.mkdir()
+    for i in range(18):
+        save(source / f"m{i}.npz", ecg(100 + i))
+    for words in ([folder, "--to", tmp_path / "new", "--labels", labels], [source, "--to", old]):
         with monkeypatch.context() as patch:
-            fill_disk(patch, *IMPORT_WRITES[write][:2], min(IMPORT_WRITES[write][2], 0 if words[2] == old else 9))
+            fill_disk(patch, *IMPORT_WRITES[write])
             status, text = said(capsys, "import", *words)
-        assert status == 1 and f"no space left on the disk ({words[2]})" in text and "same command again" in text
+        assert status == 1 and f"no space left on the disk ({words[2]}); free some and run" in text
         status, text = said(capsys, "info", words[2])
-        assert (status == 1 and "interrupted; run it again" in text) if words[2] != old else "records 20" in text
+        assert "interrupted; run it again" in text if status else words[2] == old and "records 20" in text
         assert said(capsys, "import", *words)[0] == 0
-    assert Store(tmp_path / "s").fingerprint == Store(store).fingerprint and len(Store(old)) == 21
+    assert Store(tmp_path / "new").fingerprint == Store(store).fingerprint and len(Store(old)) == 38
 
 
 ADAPT_WRITES = {"cache": (Shards, "append", 3), "checkpoint": (pathlib.Path, "write_bytes", 0)}

@@ -84,6 +84,8 @@ def test_evaluate_says_what_the_metrics_say(store, model, tmp_path):
     expected = roc_auc_score(corpus.y[rows, k], found.logits[:, k])
     assert written[graft.task.labels[k]]["value"] == pytest.approx(expected, abs=1e-6)
     assert summary["records"] == len(rows) == 16
+    kept = Model.load(model).graft("findings").metrics
+    assert kept["macro auroc"] == summary["scores"]["macro auroc"] and "test part" in kept["of"]
     page = (tmp_path / "report.html").read_text()
     assert len(page) < 3_000_000 and "not a medical device" in page
 

@@ -74,7 +74,7 @@ def _classes(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, sc
         for k, label in enumerate(labels)
     ]
     table.append(["macro", None, *(scores[f"macro {n}"] for n in ("auroc", "ap", "f1")), None, None, None])
-    head = ["class", "positives", "AUROC", "average precision", "F1", "sensitivity", "specificity", "ECE"]
+    head = ["class", "positives", "AUROC", "AP", "F1", "sensitivity", "specificity", "ECE"]
     page.table(head, table, totals=1)
     p = _score.probabilities(corpus.task, found, graft.calibration)
     if len(labels) > CROWDED:

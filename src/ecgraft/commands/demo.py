@@ -16,10 +16,11 @@ from ..record import InputError
 from ..report import Page
 from ..store import Store
 from ..training import log
+from ..training.loop import LOG
 from . import _page
 from ._examples import Corpus
 from .adapt import adapt
-from .evaluate import plain, score, write
+from .evaluate import plain, remember, score, write
 from .ingest import ingest
 from .simulate import simulate
 
@@ -61,42 +62,37 @@ def demo(
     progress: Annotated[bool, "show progress"] = True,
 ) -> dict:
     """Makes or imports ECGs, adapts the encoder of ecgraft for classification and waves, scores it, writes a report."""
-    begun = time.monotonic()
-    to = Path(to)
+    begun, to = time.monotonic(), Path(to)
     chapters = import_data(Path(data), to, progress) if data else simulate_data(to, seed, progress)
-    model_folder = to / "model"
     page = Page("ecgraft demo", "real ECGs" if data else "simulated ECGs")
-    summary: dict = {"seed": seed, "tasks": {}}
-    logs = {}
-    for chapter in chapters:
-        store = to / "stores" / chapter.store
-        say(f"adapting the encoder for {chapter.task} on {chapter.store}")
-        graft = adapt(
-            store,
-            task=chapter.task,
-            to=model_folder,
-            budget=chapter.budget,
-            seed=seed,
-            progress=progress,
-            **chapter.settings,
-        )
-        corpus = Corpus.open(Store(store), graft.task, seed)
-        rows = corpus.rows("test")
-        found, scores = score(Model.load(model_folder), graft.name, corpus, rows, seed=seed, progress=progress)
-        name, estimate = _page.main_estimate(graft, scores)
-        say(f"{graft.name}: {name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})")
-        page.highlight(f"{graft.name}: {name}", estimate, f"{len(rows)} test records of {chapter.store}")
-        _page.add_task(page, graft, corpus, found, scores)
-        logs[graft.name] = log.read(model_folder / "training" / graft.name / "log.jsonl")
-        summary["tasks"][graft.name] = {"records": len(rows), "scores": plain(scores, graft.task.labels)}
+    summary: dict = {"seed": seed, "tasks": {c.task: tell(c, to, page, seed, progress) for c in chapters}}
     page.section("Training")
-    _page.add_training(page, logs)
+    _page.add_training(page, {c.task: log.read(to / "model" / "training" / c.task / LOG) for c in chapters})
     summary["seconds"] = round(time.monotonic() - begun)
-    page.facts(
-        {"command": f"ecgraft demo{f' --data {data}' if data else ''}", "seed": seed, "model": str(model_folder)}
-    )
+    command = f"ecgraft demo --data {data}" if data else "ecgraft demo"
+    page.facts({"command": command, "seed": seed, "model": str(to / "model"), "seconds": summary["seconds"]})
     write(to, summary, page)
     what_next(to, chapters)
+    return summary
+
+
+def tell(chapter: Chapter, to: Path, page: Page, seed: int, progress: bool) -> dict:
+    """Adapts the encoder for a chapter's task, scores it on the test part, adds both to the page."""
+    say(f"adapting the encoder for {chapter.task} on {chapter.store}")
+    store, folder = to / "stores" / chapter.store, to / "model"
+    options = {"budget": chapter.budget, "seed": seed, "progress": progress, **chapter.settings}
+    adapt(store, task=chapter.task, to=folder, **options)
+    model = Model.load(folder)
+    graft = model.graft(chapter.task)
+    corpus = Corpus.open(Store(store), graft.task, seed)
+    rows = corpus.rows("test")
+    found, scores = score(model, graft.name, corpus, rows, seed=seed, progress=progress)
+    name, estimate = _page.main_estimate(graft, scores)
+    say(f"{graft.name}: {name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})")
+    page.highlight(f"{graft.name}: {name}", estimate, f"{len(rows)} test records of {chapter.store}")
+    _page.add_task(page, graft, corpus, found, scores)
+    summary = {"records": len(rows), "scores": plain(scores, graft.task)}
+    remember(model, folder, graft, corpus, summary["scores"])
     return summary
 
 

@@ -11,10 +11,12 @@ import numpy as np
 
 from .. import __version__
 from ..metrics.bootstrap import Estimate
-from ..model import Model
+from ..metrics.waves import BOUNDARIES
+from ..model import Graft, Model
 from ..record import InputError
 from ..report import Page
 from ..store import Store
+from ..tasks import Task
 from . import _page, _score
 from ._examples import Corpus
 from .adapt import pick_device
@@ -32,7 +34,10 @@ def evaluate(
     device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
     progress: Annotated[bool, "show progress"] = True,
 ) -> dict:
-    """Scores a graft on a part of a store, with intervals, and writes report.json and report.html."""
+    """Scores a graft on a part of a store, with intervals, and writes report.json and report.html.
+
+    What a model of your own scores on a test part is kept in its graft, too.
+    """
     loaded = Model.load(model)
     graft = loaded.graft(task)
     corpus = Corpus.open(Store(store), graft.task, seed)
@@ -41,7 +46,7 @@ def evaluate(
     summary = {
         "task": graft.task.name, "graft": graft.name, "model": loaded.fingerprint, "part": part,
         "store": corpus.store.fingerprint, "records": len(rows), "patients": len(np.unique(corpus.patients(rows))),
-        "seed": seed, "replicates": replicates, "version": __version__, "scores": plain(scores, graft.task.labels),
+        "seed": seed, "replicates": replicates, "version": __version__, "scores": plain(scores, graft.task),
         "thresholds": graft.thresholds, "calibration": graft.calibration,
         "notice": "for research only; not a medical device",
     }  # fmt: skip
@@ -52,6 +57,8 @@ def evaluate(
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(rows)} records")
     _page.add_task(page, graft, corpus, found, scores)
     write(Path(to), summary, page)
+    if part == "test" and Path(model).is_dir():
+        remember(loaded, Path(model), graft, corpus, summary["scores"])
     return summary
 
 
@@ -69,6 +76,13 @@ def score(
     return found, _score.with_intervals(corpus, scores, found, replicates, seed)
 
 
+def remember(model: Model, folder: Path, graft: Graft, corpus: Corpus, scores: dict) -> None:
+    """Puts the scores that are one number, and what they are of, into the graft's file."""
+    graft.metrics = {name: score for name, score in scores.items() if "value" in score}
+    graft.metrics["of"] = f"test part of {corpus.store.path.name}, fingerprint {corpus.store.fingerprint}"
+    model.save(folder)
+
+
 def write(to: Path, summary: dict, page: Page) -> None:
     """report.json and report.html, each replaced whole."""
     to.mkdir(parents=True, exist_ok=True)
@@ -79,16 +93,15 @@ def write(to: Path, summary: dict, page: Page) -> None:
     os.replace(to / "report.html.part", to / "report.html")
 
 
-def plain(scores: dict[str, Estimate], labels) -> dict:
-    """Estimates as JSON: {"value", "low", "high"}, per label where they are."""
-    out = {}
+def plain(scores: dict[str, Estimate], task: Task) -> dict:
+    """Estimates as JSON: {"value", "low", "high"}, per label or boundary where they are."""
+    out, labels = {}, BOUNDARIES if task.kind == "waves" else task.labels
     for name, estimate in scores.items():
         parts = [np.asarray(part, float) for part in estimate]
         if parts[0].ndim == 0:
             out[name] = _triple(*parts)
         elif parts[0].ndim == 1:
-            names = labels if len(labels) == len(parts[0]) else range(len(parts[0]))
-            out[name] = {str(label): _triple(*row) for label, *row in zip(names, *parts)}
+            out[name] = {label: _triple(*row) for label, *row in zip(labels, *parts, strict=True)}
         else:
             out[name] = parts[0].tolist()
     return out

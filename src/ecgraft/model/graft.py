@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..formats import reading
 from ..nn import files
 from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
@@ -75,9 +76,10 @@ class Graft:
     def load(cls, path: Path) -> Graft:
         tensors, header = files.load(path, "graft")
         check_header(path, header, "graft", FORMAT)
-        task, recipe = Task(**header.pop("task")), Recipe.from_dict(header.pop("recipe"))
         known = {f.name for f in dataclasses.fields(cls)}
-        return cls(tensors=tensors, task=task, recipe=recipe, **{k: v for k, v in header.items() if k in known})
+        with reading(path, "graft"):
+            task, recipe = Task(**header.pop("task")), Recipe.from_dict(header.pop("recipe"))
+            return cls(tensors=tensors, task=task, recipe=recipe, **{k: v for k, v in header.items() if k in known})
 
 
 def check_name(name: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import nn
 
 from .. import adapters, encoders
+from ..formats import reading
 from ..nn import files
 from ..nn.network import HeadConfig, Network, build_head
 from ..plugs import configure, nearest
@@ -66,7 +67,8 @@ class Model:
         adapters.attach(encoder, graft.adapter, graft.adapter_config)
         adapters.restore(encoder, graft.part("encoder"))
         head = build_head(graft.task, encoder, configure(HeadConfig, graft.head, f"head of graft {name!r}"))
-        head.load_state_dict(graft.part("head"))
+        with reading(f"graft {name!r}", f"head of {len(graft.task.labels)} outputs"):
+            head.load_state_dict(graft.part("head"))
         return Network(encoder, {name: head}, graft.recipe).eval()
 
     def predict(self, record, tasks: list[str] | None = None) -> dict:
@@ -99,7 +101,7 @@ class Model:
         if path.is_file():
             return _load_encoder(path)
         if not (path / "encoder.safetensors").is_file():
-            raise InputError(f"{path}: no model there (a folder with encoder.safetensors and grafts)")
+            raise InputError(f"{path}: no model there (encoder.safetensors and grafts); ecgraft adapt makes one")
         model = _load_encoder(path / "encoder.safetensors")
         for file in sorted((path / "grafts").glob("*.safetensors")):
             model.add(Graft.load(file))
@@ -126,10 +128,11 @@ def _describe(encoder: nn.Module, recipe: Recipe) -> dict:
 def _load_encoder(path: Path) -> Model:
     tensors, header = files.load(path, "encoder")
     check_header(path, header, "encoder", FORMAT)
-    encoder = encoders.build(header["name"], header["config"])
-    encoder.load_state_dict(tensors)
-    described = {key: header[key] for key in ("name", "config", "recipe")}
-    model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}), described)
-    if model.fingerprint != header["fingerprint"]:
-        raise InputError(f"{path}: damaged: its fingerprint is {model.fingerprint}, not {header['fingerprint']}")
+    with reading(path, "encoder"):
+        encoder = encoders.build(header["name"], header["config"])
+        encoder.load_state_dict(tensors)
+        described = {key: header[key] for key in ("name", "config", "recipe")}
+        model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}), described)
+        if model.fingerprint != header["fingerprint"]:
+            raise InputError(f"{path}: damaged: its fingerprint is {model.fingerprint}, not {header['fingerprint']}")
     return model

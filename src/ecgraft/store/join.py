@@ -67,7 +67,7 @@ def join(parts: list[Part], folder: Path) -> dict:
     shapes |= {"labels": (np.dtype("i1"), (count, len(meta["codes"])))}
     shapes |= {"values": (np.dtype("<f8"), (count, len(meta["values"])))}
     with ExitStack() as stack:
-        files = {name: stack.enter_context(_Growing(folder / f"{name}.npy", *shape)) for name, shape in shapes.items()}
+        files = {name: stack.enter_context(Growing(folder / f"{name}.npy", *shape)) for name, shape in shapes.items()}
         ends = np.zeros(1, OFFSETS)
         files["offsets"].write(ends)
         for part in parts:
@@ -112,7 +112,7 @@ def _survey(part: Part) -> tuple[dict[str, set], dict[str, int]]:
     return used, sizes
 
 
-def _append(part: Part, meta: dict, files: dict[str, _Growing], ends: np.ndarray) -> np.ndarray:
+def _append(part: Part, meta: dict, files: dict[str, Growing], ends: np.ndarray) -> np.ndarray:
     """Writes the rows of a part behind those that are there; `ends` (1,) OFFSETS, before and after."""
     translate = _Translation(part, meta)
     table = translate.table
@@ -174,7 +174,7 @@ class _Translation:
         return values
 
 
-class _Growing:
+class Growing:
     """An .npy file of known shape that is written piece by piece and hashed on the way."""
 
     def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...]):
@@ -188,7 +188,7 @@ class _Growing:
         self.file.write(data)
         self.hash.update(data if hashed is None else hashed.tobytes())
 
-    def __enter__(self) -> _Growing:
+    def __enter__(self) -> Growing:
         return self
 
     def __exit__(self, kind, *_) -> None:
@@ -204,7 +204,7 @@ def _places(names: list, among: list) -> np.ndarray:
     return np.array([place.get(name, -1) for name in names], int)
 
 
-def _fingerprint(meta: dict, files: dict[str, _Growing]) -> str:
+def _fingerprint(meta: dict, files: dict[str, Growing]) -> str:
     """Of all that the table says, samples included by their checksums."""
     names = {key: value for key, value in meta.items() if key != "categories"}
     names |= {key: value for key, value in meta["categories"].items() if key != "shard"}

@@ -14,6 +14,7 @@ import numpy as np
 from ..record import InputError
 from ..signal.recipe import Recipe
 from .chunks import Shards
+from .join import Growing
 from .layout import CACHE, LOCK, read_json, remove, write_json
 from .lock import Lock
 from .parallel import progress_bar, spread
@@ -97,18 +98,19 @@ def _chunk(folder: Path, number: int) -> Path:
 
 
 def _join(store: Store, recipe: Recipe, folder: Path, chunks: int) -> None:
-    shape = len(store), len(recipe.leads)
-    rows = np.lib.format.open_memmap(folder / "rows.npy", "w+", PLACE, shape[:1])
-    present = np.lib.format.open_memmap(folder / "present.npy", "w+", np.dtype("?"), shape)
-    shards: list[str] = []
-    for number in range(chunks):
-        names = read_json(_chunk(folder, number) / "shards.json")["shards"]
-        shards += [name for name in names if name not in shards]
-        part, span = np.load(_chunk(folder, number) / "rows.npy"), slice(number * CHUNK, (number + 1) * CHUNK)
-        part["shard"] = np.array([shards.index(name) for name in names] or [0])[part["shard"]]
-        rows[span], present[span] = part, np.load(_chunk(folder, number) / "present.npy")
-    rows.flush()
-    present.flush()
+    """The index files, written and not mapped: where the disk is full, writing is an error and mapping a crash."""
+    shape, shards = (len(store), len(recipe.leads)), []
+    with (
+        Growing(folder / "rows.npy", PLACE, shape[:1]) as rows,
+        Growing(folder / "present.npy", np.dtype("?"), shape) as present,
+    ):
+        for number in range(chunks):
+            names = read_json(_chunk(folder, number) / "shards.json")["shards"]
+            shards += [name for name in names if name not in shards]
+            part = np.load(_chunk(folder, number) / "rows.npy")
+            part["shard"] = np.array([shards.index(name) for name in names] or [0])[part["shard"]]
+            rows.write(part)
+            present.write(np.load(_chunk(folder, number) / "present.npy"))
     write_json(folder / DONE, {"store": store.fingerprint, "recipe": recipe.to_dict(), "shards": shards})
     for path in folder.iterdir():
         if path.name.startswith(("chunk-", "part-", "plan.")) or (path.suffix == ".i16" and path.name not in shards):

@@ -118,7 +118,7 @@ def own(store) -> Task:
     """The task that a user's label file describes: multiclass where each labelled record has exactly one label."""
     codes = [code for code in store.codes if code.startswith("own:")] if store is not None else []
     if not codes:
-        where = store.path if store is not None else "no store"
+        where = getattr(store, "path", "no store")
         raise InputError(f"{where}: no labels of your own in it for task own; import it with --labels FILE.csv")
     names = tuple(code.removeprefix("own:") for code in codes)
     labels = store.labels[:, [list(store.codes).index(code) for code in codes]]
