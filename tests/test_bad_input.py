@@ -6,28 +6,24 @@ Status 1: failed, 2: wrong use, 130: interrupted.
 from __future__ import annotations
 
 import csv
-import errno
-import itertools
 import json
 import os
 import pathlib
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 
 import ecgraft
+from ecgraft.commands import ingest as command
 from ecgraft.model import Model
 from ecgraft.nn import files
 from ecgraft.store import Store
 from ecgraft.store.chunks import Shards
 from ecgraft.training import log, loop
 from made_files import broken, ecg, save
+from made_trouble import fill_disk, interrupt
 from test_cli import run
 
 TINY = ["--encoder", "resnet18", "--steps", "3", "batch=4", "seconds=2"]
@@ -131,6 +127,17 @@ def test_a_store_inside_the_folder_is_not_imported_again(capsys, tmp_path, folde
     assert len(Store(source / "store")) == len(Store(tmp_path / "s")) == 20
     status, text = said(capsys, "import", tmp_path / "s", "--to", tmp_path / "t")
     assert status == 2 and "a store already" in text
+
+
+def test_a_folder_of_databases_is_not_taken_for_files_of_ones_own(capsys, tmp_path, folder):
+    """Their files could be read, but not their labels."""
+    (tmp_path / "all" / "cpsc2018").mkdir(parents=True)
+    (tmp_path / "all" / "cpsc2018" / "REFERENCE.csv").write_text("Recording,First_label,Second_label,Third_label\n")
+    shutil.copy(folder / "e00.npz", tmp_path / "all" / "cpsc2018")
+    (tmp_path / "all" / "ludb").mkdir()
+    (tmp_path / "all" / "ludb" / "ludb.csv").write_text("ID,Sex,Age,Rhythms\n")
+    status, text = said(capsys, "import", tmp_path / "all", "--to", tmp_path / "s")
+    assert status == 2 and "ludb" in text and "import each" in text and not (tmp_path / "s").exists()
 
 
 @pytest.mark.parametrize("case", ["nan", "part", "flat", "clipped", "unknown", "unnamed"])
@@ -243,6 +250,7 @@ def test_a_task_that_the_store_has_no_labels_for(capsys, tmp_path, store, simula
         (["adapt", "STORE", "--task", "own", "--to", "STORE", *TINY], "give a new folder"),
         (["evaluate", "STORE", "--model", "MODEL", "--task", "onw", "--to", "NEW"], "did you mean 'own'"),
         (["evaluate", "STORE", "--model", "MODEL", "--task", "own", "--to", "NEW", "--part", "tset"], "'test'"),
+        (["evaluate", "STORE", "--model", "MODEL", "--task", "own", "--to", "NEW", "--replicates", "0"], "at least 1"),
         (["predict", "FILE", "--model", "MODEL", "--task", "onw"], "did you mean 'own'"),
         (["import", "FOLDER", "--to", "NEW", "--dataset", "ptbxl"], "did you mean 'ptb_xl'"),
         (["import", "FOLDER", "--to", "FOLDER"], "give a new folder"),
@@ -284,19 +292,7 @@ def test_a_damaged_model_is_named(capsys, tmp_path, folder, model):
             to = shutil.copytree(model, tmp_path / damage.__name__ / name.partition(".")[0])
             damage(to / name)
             status, text = said(capsys, "predict", folder / "e00.npz", "--model", to)
-            assert status == 1 and (name in text or damage is narrowed), text
-
-
-def fill_disk(monkeypatch, target, name: str, after: int) -> None:
-    """`target.name` fails from its call `after` on, as on a full disk."""
-    real, calls = getattr(target, name), itertools.count()
-
-    def write(*args, **options):
-        if next(calls) >= after:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(*args, **options)
-
-    monkeypatch.setattr(target, name, write)
+            assert status == 1 and (name in text or "graft 'own'" in text), text
 
 
 IMPORT_WRITES = {"first": (os, "fsync", 0), "samples": (Shards, "append", 17), "chunk": (np, "save", 2)}
@@ -358,43 +354,18 @@ def test_a_full_disk_in_evaluate(capsys, tmp_path, store, model, monkeypatch):
     assert said(capsys, *words)[0] == 0 and (tmp_path / "r" / "report.html").stat().st_size > 1000
 
 
-SLOWLY = """
-import sys, time
-from ecgraft import cli, formats
-from ecgraft.commands import ingest
-from ecgraft.training import batches
-def slow(function):
-    return lambda *args, **options: (time.sleep(0.02), function(*args, **options))[1]
-formats.read, ingest.SMALLEST = slow(formats.read), 2
-batches.Sampler.__call__ = slow(batches.Sampler.__call__)
-cli.main(sys.argv[1:])
-"""
-
-
-def interrupt(words, begun) -> str:
-    """Runs the command in a process of its own, slowly, sends it Ctrl-C when `begun()`; what it said."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SLOWLY, *map(str, words)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
-    until = time.monotonic() + 60
-    while not begun():
-        assert child.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    text = child.communicate(timeout=60)[1]
-    assert child.returncode == 130 and "interrupted; run the same command again" in text
-    return text
-
-
 @POSIX
 @pytest.mark.slow
-def test_ctrl_c_in_import(capsys, tmp_path, folder, labels, store):
+def test_ctrl_c_in_import(capsys, tmp_path, folder, labels, store, monkeypatch):
     to = tmp_path / "s"
     words = ["import", folder, "--to", to, "--labels", labels]
     interrupt(words, lambda: len(list(to.glob(".building/chunk-*"))) > 2)
     status, text = said(capsys, "info", to)
     assert status == 1 and "interrupted; run it again" in text
-    assert said(capsys, *words)[0] == 0 and Store(to).fingerprint == Store(store).fingerprint
+    monkeypatch.setattr(command, "SMALLEST", 2)  # records in a chunk, as in the process that was interrupted
+    status, text = said(capsys, *words)
+    assert status == 0 and "were read before an interruption; going on" in text
+    assert Store(to).fingerprint == Store(store).fingerprint
 
 
 @POSIX

@@ -41,11 +41,13 @@ def test_slots_follow_names_not_positions():
     assert (rows, slots, notes) == ([2, 1, 0], [4, 5, 6], [])
 
 
-def test_one_unnamed_lead_goes_to_the_free_slot_and_two_do_not():
+def test_one_unnamed_lead_goes_to_the_free_slot():
     assert leads.assign(("ECG",), LEADS, "II") == ([0], [1], ["lead ECG is taken as II"])
     assert leads.assign(("V5", "CM5"), LEADS, "II")[:2] == ([1, 0], [1, 10])
     assert leads.assign(("II", "CM5"), LEADS, "II") == ([0], [1], ["not used: lead CM5"])
-    assert leads.assign(("ECG1", "ECG2"), LEADS, "II") == ([], [], ["not used: leads ECG1, ECG2"])
+    notes = ["lead ECG1 is taken as II", "not used: lead ECG2"]
+    assert leads.assign(("ECG1", "ECG2"), LEADS, "II") == ([0], [1], notes)
+    assert leads.assign(("V5", "ECG1", "ECG2"), LEADS, "II") == ([0], [10], ["not used: leads ECG1, ECG2"])
     assert leads.assign(("ECG",), ("V1",), "II")[0] == []
 
 

@@ -71,10 +71,11 @@ def _hint(store: Store, task: Task) -> str:
         return f"take a store with annotated {task.kind}: a database that has them, or one of ecgraft simulate"
     if task.kind == "regression":
         return f"import it with --labels FILE.csv that has a column of numbers {task.value!r}"
-    if not store.codes:
+    there = [code for code, column in zip(store.codes, store.labels.T) if (column >= 0).any()]
+    if not there:
         return "it has no labels at all; import it with --labels FILE.csv"
     wanted = _some([code for codes in task.codes.values() for code in codes])
-    return f"that is one of {wanted}; it has {_some(store.codes)}. Take another --task, or import it with --labels"
+    return f"that is one of {wanted}; it has {_some(there)}. Take another --task, or import it with --labels"
 
 
 def _some(codes: list[str], most: int = 8) -> str:

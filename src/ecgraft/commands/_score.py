@@ -25,8 +25,9 @@ class Answers:
     """What a network said of the records `rows` of a corpus.
 
     logits     (n, K), for answers per record
-    waves      WAVE rows per record at the record's own rate, `leads` the index of each lead that was looked at
-    counts     (n, 6, 5) boundaries hit, missed, false ... per record (metrics.waves.COUNTS)
+    waves      WAVE rows per record at the record's own rate
+    counts     (n, 6, 5) boundaries hit, missed, false ... per record (metrics.waves.COUNTS), over the leads that the
+               recipe has a place for
     confusion  (n, K, K) beats per record, reference in the rows
     """
 
@@ -116,7 +117,7 @@ def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
         said["lead"] = used[said["lead"]]
         found.append(said)
         truth, spans = store.waves(row), store.scored(row)
-        counts.append(wave_metrics.count(truth, said, spans, native, range(len(leads)), TOLERANCE))
+        counts.append(wave_metrics.count(truth, said, spans, native, used.tolist(), TOLERANCE))
     return Answers(rows, waves=found, counts=np.array(counts))
 
 

@@ -25,6 +25,7 @@ from ._labels import said_of
 NOTES = {"assumed": "assumed", "skipped": "no ECG, left out"}  # what readers note in Record.extra
 SHOWN = 5  # skipped records, and notes, that are printed
 SMALLEST, SHARES = 16, 16  # records in a chunk, chunks in an import, at least
+LOOK = 64  # folders in a folder that are looked at for public databases
 FEW = 64  # records that are read sooner than other processes are started
 
 
@@ -53,7 +54,7 @@ def ingest(
     check_free(to)
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     if source.is_dir() and dataset is None:
-        dataset = datasets.detect(source)
+        dataset = _database(source)
     items = _entries(source, dataset, given, console) if dataset else _files(source, to, labels, given)
     if labels is not None:
         folder = source if source.is_dir() else source.parent
@@ -83,6 +84,19 @@ class Item:
         else:
             record = formats.read(self.path, **given).but(id=self.name, source=self.source)
         return self.known.of(record) if self.known else record
+
+
+def _database(source: Path) -> str | None:
+    """The public database that a folder is. UsageError where other ones lie in its folders, which know their labels."""
+    found, inside = datasets.detect(source), {}
+    for child in sorted(path for path in source.iterdir() if path.is_dir())[:LOOK]:
+        name = datasets.detect(child)
+        if name not in (None, found):
+            inside[child.name] = name
+    if inside:
+        first = source / next(iter(inside))
+        raise UsageError(f"{source}: its folders {', '.join(inside)} are public databases; import each, as in {first}")
+    return found
 
 
 def _entries(source: Path, dataset: str, given: dict, console: Console) -> list[Item]:
@@ -195,7 +209,7 @@ def _digest(items: list[Item], given: dict) -> str:
 
 def _report(to: Path, count: int, before: int, read: int, skipped: list, notes: Counter, console: Console) -> None:
     repeated = before + read - count
-    again = f", {repeated} of them were in it already" if repeated else ""
+    again = f", {repeated} of them were in it already and are replaced" if repeated else ""
     console.print(f"{to}: {count} records, {read} read{again}")
     for text, number in notes.most_common(SHOWN):
         console.print(f"  {text} (in {number} record{'s' * (number > 1)})")

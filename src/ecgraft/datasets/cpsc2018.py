@@ -26,21 +26,26 @@ LABELS = ("First_label", "Second_label", "Third_label")
 
 
 def matches(folder: Path) -> bool:
-    lists = (path for pattern in LISTS for path in folder.glob(pattern))
-    return any(first_line(path).startswith("Recording,First_label") for path in lists)
+    return bool(_lists(folder))
 
 
 def entries(folder: Path) -> list[Entry]:
     """The records that a list (REFERENCE.csv, in the folder or beside the files) names and that are here."""
     files = {path.stem: path for pattern in ("*.mat", "*/*.mat") for path in folder.glob(pattern)}
     listed = {}
-    for path in sorted(path for pattern in LISTS for path in folder.glob(pattern)):
+    for path in _lists(folder):
         listed |= {row["Recording"]: [row[label] for label in LABELS] for row in table(path, ("Recording", *LABELS))}
     return [
         Entry("cpsc2018", name, str(files[name]), {"labels": [label for label in labels if label]})
         for name, labels in sorted(listed.items())
         if name in files
     ]
+
+
+def _lists(folder: Path) -> list[Path]:
+    """The lists of this database; CinC 2017 has some of the same name."""
+    found = sorted(path for pattern in LISTS for path in folder.glob(pattern))
+    return [path for path in found if first_line(path).startswith("Recording,First_label")]
 
 
 def read(entry: Entry) -> Record:

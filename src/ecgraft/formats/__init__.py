@@ -89,6 +89,9 @@ def supported() -> dict[str, str]:
 def find(folder) -> list[Path]:
     """The ECG files under a folder (or the file itself), sorted; a record of several files comes once."""
     folder = Path(folder)
+    header = folder.with_name(folder.name + ".hea")
+    if not folder.exists() and header.is_file():
+        return [header]
     if not folder.exists():
         raise InputError(f"{folder}: no such file or folder")
     if folder.is_file():

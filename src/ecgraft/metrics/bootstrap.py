@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..record import InputError
+from ..record import InputError, UsageError
 
 CHUNK = 64  # replicates at once: 64 float32 weights a record lie in four cache lines
 
@@ -44,6 +44,8 @@ def estimate(
     patients (N,) names the patient of each record. Replicates in which a score is not defined are left out of its
     interval; with fewer than half of them left the interval is NaN.
     """
+    if replicates < 1:
+        raise UsageError(f"replicates {replicates}: the bootstrap needs at least 1")
     if len(patients) == 0:
         raise InputError("there are no records to score; is the part (train, validation, test) empty?")
     value = scores(np.ones(len(patients)))

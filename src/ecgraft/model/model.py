@@ -65,9 +65,9 @@ class Model:
         graft = self.graft(name)
         encoder = copy.deepcopy(self.encoder)
         adapters.attach(encoder, graft.adapter, graft.adapter_config)
-        adapters.restore(encoder, graft.part("encoder"))
         head = build_head(graft.task, encoder, configure(HeadConfig, graft.head, f"head of graft {name!r}"))
-        with reading(f"graft {name!r}", f"head of {len(graft.task.labels)} outputs"):
+        with reading(f"graft {name!r}", "weights of its encoder and head"):
+            adapters.restore(encoder, graft.part("encoder"))
             head.load_state_dict(graft.part("head"))
         return Network(encoder, {name: head}, graft.recipe).eval()
 

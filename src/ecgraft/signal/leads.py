@@ -59,15 +59,17 @@ def derive(signal: np.ndarray, leads: tuple[str, ...], wanted) -> tuple[np.ndarr
 def assign(leads: tuple[str, ...], wanted: tuple[str, ...], slot: str) -> tuple[list[int], list[int], list[str]]:
     """Which row of a record goes to which place of `wanted`: rows, slots (ascending), and sentences.
 
-    A lead that is not one of the twelve goes to `slot` if it is the record's only one and the place is free.
+    A lead that is not one of the twelve goes to `slot` if the place is free and it is the only such lead, or the first of
+    several in a record that has no other use: better one lead in a likely place than none.
     """
     place = {name: leads.index(name) for name in wanted if name in leads}
     others = [name for name in leads if name not in LEADS and name not in wanted]
     notes = []
-    if len(others) == 1 and slot in wanted and slot not in place:
-        place[slot] = leads.index(others[0])
-        notes.append(f"lead {others[0] or '(no name)'} is taken as {slot}")
-    elif others:
+    if others and slot in wanted and slot not in place and (len(others) == 1 or not place):
+        first = others.pop(0)
+        place[slot] = leads.index(first)
+        notes.append(f"lead {first or '(no name)'} is taken as {slot}")
+    if others:
         notes.append(f"not used: lead{'s' if len(others) > 1 else ''} {', '.join(others)}")
     slots = [i for i, name in enumerate(wanted) if name in place]
     return [place[wanted[i]] for i in slots], slots, notes

@@ -111,6 +111,8 @@ def find(name: str | Path, store=None) -> Task:
     name = str(name)
     if name.endswith((".yaml", ".yml")):
         return read(name)
+    if Path(name).is_file():
+        raise UsageError(f"task {name}: this is a file, but not of YAML; a table of labels goes to ecgraft import")
     return own(store) if name == "own" else plugs.find("tasks", name).TASK
 
 
