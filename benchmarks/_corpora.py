@@ -27,7 +27,7 @@ def corpus(given: argparse.Namespace, dataset: str, task: str) -> Corpus:
     folder = given.runs / "stores" / dataset
     if not folder.exists():
         ingest(given.data / dataset.replace("ptb_xl", "ptb-xl"), to=folder, dataset=dataset)
-    return Corpus.open(Store(folder), tasks.find(task), given.seed)
+    return Corpus.open(Store(folder), tasks.find(task))
 
 
 def rounded(estimate, digits: int = 4) -> list:

@@ -1,6 +1,5 @@
 """WFDB reader against the wfdb library and against files written here."""
 
-
 import numpy as np
 import pytest
 import wfdb as library

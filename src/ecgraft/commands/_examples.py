@@ -26,12 +26,12 @@ class Corpus:
     part: np.ndarray  # (N,)
 
     @classmethod
-    def open(cls, store: Store, task: Task, seed: int = 0) -> Corpus:
+    def open(cls, store: Store, task: Task) -> Corpus:
         """Raises InputError if the store knows nothing of the task."""
         y, known_each, known = _targets(store, task)
         if not known.any():
             raise InputError(f"{store.path}: no record carries what task {task.name!r} needs; {_hint(store, task)}")
-        return cls(store, task, y, known, known_each, splits.split(store, seed=seed))
+        return cls(store, task, y, known, known_each, splits.split(store))
 
     def rows(self, part: str) -> np.ndarray:
         """Rows of the store that are in a part (or "all") and usable."""

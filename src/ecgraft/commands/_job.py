@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import rich
 import torch
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from rich.markup import escape
 
 from .. import __version__, adapters, views
 from ..model import Graft, Model
@@ -35,6 +33,7 @@ from ..training import Examples, Sampler, fit
 from ..training.loop import CHECKPOINT
 from . import _score
 from ._examples import Corpus, window_recipe
+from ._say import say
 
 TRAINING = {"rate": 1e-3, "average": 0.98}  # where adapting differs from the defaults of training.Config
 PASSES, STEPS = 40, (200, 3000)  # how long a graft is trained where nobody says so
@@ -197,11 +196,11 @@ class Job:
                 f"{self.corpus.store.path}; label more records, or give a larger --budget"
             )
         if without:
-            self._say(f"no positive training record of {', '.join(without)}: the graft cannot learn it")
+            self._note(f"no positive training record of {', '.join(without)}: the graft cannot learn it")
 
-    def _say(self, text: str) -> None:
+    def _note(self, text: str) -> None:
         if self.progress:
-            rich.print(f"[yellow]note:[/yellow] {escape(text)}")
+            say(text, mark="note:")
 
     def _pack(self, network: Network, calibration: dict, result) -> Graft:
         thresholds: dict = {}

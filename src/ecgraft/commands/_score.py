@@ -109,7 +109,6 @@ def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
     store, found, counts = corpus.store, [], []
     for i, probability in outputs:
         row = int(rows[i])
-        leads = store.leads(row)
         slots = cache.lead_slots(row)  # per lead of the record its slot, -1 where the recipe has no use for it
         used = np.flatnonzero(slots >= 0)
         native = float(store.number("rate")[row])

@@ -16,6 +16,7 @@ from ..record import InputError, UsageError
 from ..store import Store
 from ._examples import Corpus
 from ._job import Job, Settings, fitting_steps, with_defaults
+from ._say import say
 
 
 def adapt(
@@ -49,7 +50,11 @@ def adapt(
         base.add(graft)
         base.save(Path(to))
 
-    return job.run(Path(to) / "training" / job.name, save)
+    graft = job.run(Path(to) / "training" / job.name, save)
+    if progress:
+        say(f"graft {name} is in {to}")
+        say(f"next: ecgraft evaluate {store} --model {to} --task {name} --to report")
+    return graft
 
 
 def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dict[str, Graft]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
-from rich.markup import escape
 
 from .. import datasets
 from ..model import Model
@@ -19,6 +18,7 @@ from ..training import log
 from ..training.loop import LOG
 from . import _page
 from ._examples import Corpus
+from ._say import say
 from .adapt import adapt
 from .evaluate import plain, remember, score, write
 from .ingest import ingest
@@ -84,7 +84,7 @@ def tell(chapter: Chapter, to: Path, page: Page, seed: int, progress: bool) -> d
     adapt(store, task=chapter.task, to=folder, **options)
     model = Model.load(folder)
     graft = model.graft(chapter.task)
-    corpus = Corpus.open(Store(store), graft.task, seed)
+    corpus = Corpus.open(Store(store), graft.task)
     rows = corpus.rows("test")
     found, scores = score(model, graft.name, corpus, rows, seed=seed, progress=progress)
     name, estimate = _page.main_estimate(graft, scores)
@@ -128,7 +128,3 @@ def what_next(to: Path, chapters) -> None:
         f"  ecgraft adapt my-store --task own --model {to / 'model'} --to my-model\n"
         f"(the store of the demo: {store})"
     )
-
-
-def say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(f"[bold]>[/bold] {escape(text)}")

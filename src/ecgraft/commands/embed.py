@@ -14,6 +14,7 @@ from ..nn.network import Network
 from ..record import UsageError
 from ..store import Store
 from ..training import Examples
+from ._say import say
 from .adapt import pick_device
 
 
@@ -50,6 +51,8 @@ def embed(
         else:
             file.write(_csv(ids, patients, embedding).encode())
     os.replace(beside, to)
+    if progress:
+        say(f"{len(ids)} records x {embedding.shape[1]} features: {to}")
     return embedding
 
 

@@ -19,6 +19,7 @@ from ..store import Store
 from ..tasks import Task
 from . import _page, _score
 from ._examples import Corpus
+from ._say import say
 from .adapt import pick_device
 
 
@@ -30,7 +31,7 @@ def evaluate(
     to: Annotated[Path, "folder for report.json and report.html"],
     part: Annotated[str, "part of the store: test, validation, train or all"] = "test",
     replicates: Annotated[int, "bootstrap replicates"] = 1000,
-    seed: Annotated[int, "seed of the split and the bootstrap"] = 0,
+    seed: Annotated[int, "seed of the bootstrap"] = 0,
     device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
     progress: Annotated[bool, "show progress"] = True,
 ) -> dict:
@@ -40,7 +41,7 @@ def evaluate(
     """
     loaded = Model.load(model)
     graft = loaded.graft(task)
-    corpus = Corpus.open(Store(store), graft.task, seed)
+    corpus = Corpus.open(Store(store), graft.task)
     rows = corpus.rows(part)
     found, scores = score(loaded, graft.name, corpus, rows, replicates, seed, device=device, progress=progress)
     summary = {
@@ -59,6 +60,10 @@ def evaluate(
     write(Path(to), summary, page)
     if part == "test" and Path(model).is_dir():
         remember(loaded, Path(model), graft, corpus, summary["scores"])
+    if progress:
+        name, estimate = _page.main_estimate(graft, scores)
+        say(f"{name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), {len(rows)} records")
+        say(f"report: {Path(to) / 'report.html'}")
     return summary
 
 

@@ -99,4 +99,3 @@ def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """The mean of the entries that are known; 0 (with a gradient of 0) where none is."""
     known = known.to(loss.dtype)
     return (loss * known).sum() / known.sum().clamp(min=1)
-

@@ -59,8 +59,8 @@ def derive(signal: np.ndarray, leads: tuple[str, ...], wanted) -> tuple[np.ndarr
 def assign(leads: tuple[str, ...], wanted: tuple[str, ...], slot: str) -> tuple[list[int], list[int], list[str]]:
     """Which row of a record goes to which place of `wanted`: rows, slots (ascending), and sentences.
 
-    A lead that is not one of the twelve goes to `slot` if the place is free and it is the only such lead, or the first of
-    several in a record that has no other use: better one lead in a likely place than none.
+    A lead that is not one of the twelve goes to `slot` if the place is free and it is the only such lead, or the first
+    of several in a record that has no other use: better one lead in a likely place than none.
     """
     place = {name: leads.index(name) for name in wanted if name in leads}
     others = [name for name in leads if name not in LEADS and name not in wanted]

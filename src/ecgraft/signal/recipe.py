@@ -38,7 +38,7 @@ class Recipe:
     """Leads and their order, rate (Hz), window (s), band-pass edges (Hz, None = open), mains notch, normalisation.
 
     normalise  "lead": each lead by its own mean and SD; "record": one mean and SD, so leads keep their ratios; "none".
-    slot       where the only lead of a record goes when its name is none of the twelve.
+    slot       where a lead goes whose name is none of the twelve (leads.assign says when).
     """
 
     leads: tuple[str, ...] = LEADS
