@@ -48,8 +48,8 @@ def seconds(function, *given, **named) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args()
     model = Model.fresh("resnet18")
     head = build_head(TASK, model.encoder, HeadConfig())

@@ -52,7 +52,7 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[says]}"),
         )
-        self._progress = Progress(*columns, disable=not show)
+        self._progress = Progress(*columns, disable=not show, refresh_per_second=2)  # drawing takes from the training
         self._task = self._progress.add_task(title, total=steps, completed=start, says="")
         self._records, self._since = 0, time.perf_counter()
 
