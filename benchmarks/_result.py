@@ -1,16 +1,20 @@
-"""What every benchmark does with its numbers: prints them and keeps them with the command that made them."""
+"""What benchmarks share: times taken in turns, and results kept with the command that made them."""
 
 from __future__ import annotations
 
 import json
 import platform
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 import ecgraft
 
+WARM_UP = 2  # rounds that are not counted
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -22,6 +26,17 @@ def keep(name: str, **numbers) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
+
+
+def in_turns(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each; they take turns, so that a busy machine slows all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats + WARM_UP):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each[WARM_UP:]) for name, each in seconds.items()}
 
 
 def _without(option: str, words: list[str]) -> list[str]:

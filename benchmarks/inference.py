@@ -11,12 +11,9 @@ folded, as ecgraft's is for inference.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
-from _result import keep
+from _result import in_turns, keep
 from torch import Tensor, nn
 
 from ecgraft.encoders import resnet18
@@ -58,17 +55,6 @@ class Answering(nn.Module):
         )
 
 
-def measure(runs: dict[str, Callable[[], Tensor]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, over repeats that take turns; the first two are not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats + 2):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(all_[2:]) for name, all_ in seconds.items()}
-
-
 def compare(model: Model) -> dict:
     """Parameters, milliseconds a batch, records a second and the ratio to the reference, of each network."""
     x = torch.randn(BATCH, LEADS, round(SECONDS * model.recipe.rate))
@@ -77,7 +63,7 @@ def compare(model: Model) -> dict:
     nets = {"reference": (reference, wide), "reference, folded": (fuse(reference), wide)}
     nets |= {f"ecgraft, {name}": (Answering(model.network(name)), x) for name in model.grafts}
     with torch.inference_mode():
-        seconds = measure({name: lambda n=net, i=signal: n(i) for name, (net, signal) in nets.items()}, REPEATS)
+        seconds = in_turns({name: lambda n=net, i=signal: n(i) for name, (net, signal) in nets.items()}, REPEATS)
     return {
         name: {
             "parameters": sum(p.numel() for p in net.parameters()),

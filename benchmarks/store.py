@@ -12,15 +12,12 @@ import argparse
 import csv
 import multiprocessing
 import shutil
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import wfdb
-from _result import keep
+from _result import in_turns, keep
 
 from ecgraft.commands.ingest import ingest
 from ecgraft.store import Store
@@ -46,17 +43,6 @@ def enlarged(source: Path, folder: Path, count: int) -> int:
             patient = str(float(row["patient_id"]) + 1e6 * copy)
             writer.writerow(row | {"ecg_id": k + 1, "patient_id": patient, "filename_hr": f"records/{name}"})
     return min(count, len(rows))
-
-
-def in_turns(runs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median seconds of each; the first round is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
 
 
 def read(path: str) -> None:

@@ -238,3 +238,12 @@ def test_a_thousand_replicates_of_20000_records_and_20_classes_take_seconds():
     loop = 1000 * (time.process_time() - start)
     assert ours < 10 and ours < loop / 5
     assert (width > 0).all() and (width < 0.1).all()
+
+
+def test_a_threshold_between_the_scores_gives_the_same_answers():
+    """Scores .9 .6 .4 .1, labels 1 0 1 0: F2 is largest from .4 on (0.909); the middle to the next lower one is .25."""
+    y, score = np.array([[1], [0], [1], [0]]), np.array([[0.9], [0.6], [0.4], [0.1]])
+    plain, middle = (calibrate.thresholds(y, score, beta=2, between=b).value[0] for b in (False, True))
+    assert (plain, middle) == (0.4, pytest.approx(0.25))
+    assert np.array_equal(score >= plain, score >= middle)
+    assert calibrate.thresholds(y[:1].repeat(2, 0) * [[1], [0]], score[:2] * 0 + 0.3, between=True).value[0] == 0.3

@@ -91,7 +91,7 @@ def calibrated(corpus: Corpus, found: Answers) -> tuple[dict, dict]:
         index = np.where(y.max(1) == 1, y.argmax(1), -1)
         return {"temperature": calibrate.temperature(found.logits, index)}, {}
     calibration = {"temperature": calibrate.temperature(found.logits, y)}
-    chosen = calibrate.thresholds(y, probabilities(task, found, calibration)).value
+    chosen = calibrate.thresholds(y, probabilities(task, found, calibration), between=True).value
     return calibration, {label: float(v) for label, v in zip(task.labels, chosen)}
 
 

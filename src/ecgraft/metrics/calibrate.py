@@ -38,21 +38,23 @@ class Thresholds(NamedTuple):
     pooled: np.ndarray  # (K,) bool: with one answer only in validation, so the threshold of all classes together
 
 
-def thresholds(y, score, known=None, beta: float = 1) -> Thresholds:
+def thresholds(y, score, known=None, beta: float = 1, between: bool = False) -> Thresholds:
     """Per class the threshold of the largest F-beta on (y, score); of several the highest.
 
+    It is the lowest score that is called, or with `between` the middle between it and the next lower one: the same
+    answers here, and fewer misses elsewhere when a class has few positives.
     A class without positives or negatives here takes the best threshold of all pairs together; 0.5 where these, too,
     have only one answer.
     """
     y, score, known, _ = checked(y, score, known)
-    value = np.array([_best(y[known[:, k], k], score[known[:, k], k], beta) for k in range(y.shape[1])], dtype=float)
+    value = np.array([_best(y[known[:, k], k], score[known[:, k], k], beta, between) for k in range(y.shape[1])])
     pooled = np.isnan(value)
-    common = _best(y[known], score[known], beta) if pooled.any() else np.nan
+    common = _best(y[known], score[known], beta, between) if pooled.any() else np.nan
     value[pooled] = 0.5 if np.isnan(common) else common
     return Thresholds(value, pooled)
 
 
-def _best(y, score, beta: float) -> float:
+def _best(y, score, beta: float, between: bool) -> float:
     """Arg-max of F-beta over the scores of one class, NaN where y has only one value."""
     if y.all() or not y.any():
         return np.nan
@@ -61,7 +63,9 @@ def _best(y, score, beta: float) -> float:
     last = np.append(score[1:] != score[:-1], True)  # a threshold takes all equal scores
     true, called = np.cumsum(y)[last], np.flatnonzero(last) + 1
     f = (1 + beta**2) * true / (called + beta**2 * y.sum())
-    return float(score[last][f.argmax()])
+    levels, best = score[last], f.argmax()
+    below = levels[min(best + between, len(levels) - 1)]
+    return float((levels[best] + below) / 2)
 
 
 def _sigmoid_loss(logit, y, known):
