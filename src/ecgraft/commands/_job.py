@@ -113,9 +113,8 @@ class Job:
         network = self._network()
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
         options = self.options
-        objective = Supervised(
-            network, {self.name: self.corpus.task}, Loss(smoothing=options.smoothing), views.build(options.augment)
-        )
+        loss = Loss(smoothing=options.smoothing)
+        objective = Supervised(network, {self.name: self.corpus.task}, loss, self._views())
         sampler = Sampler(
             examples, options.batch, self.recipe.samples,
             seed=self.training.seed, balance=options.balance, device=self.device,
@@ -131,6 +130,14 @@ class Job:
         if folder:
             (folder / CHECKPOINT).unlink()
         return graft
+
+    def _views(self):
+        """The augmentation; noise passes through the recipe's filter, as that of real records did."""
+        steps = dict(self.options.augment)
+        if "noise" in steps:
+            filtered = {key: getattr(self.recipe, key) for key in ("rate", "low", "high")}
+            steps["noise"] = filtered | (steps["noise"] or {})
+        return views.build(steps)
 
     def _claim(self, folder: Path) -> None:
         """Clears the folder of what another run has left: one with other settings, records or encoder."""
@@ -203,7 +210,7 @@ class Job:
             say(text, mark="note:")
 
     def _pack(self, network: Network, calibration: dict, result) -> Graft:
-        thresholds: dict = {}
+        thresholds, found = {}, None
         if len(self.validation):
             found = _score.answer(network, self.corpus, self.validation, self.cache)
             fitted, thresholds = _score.calibrated(self.corpus, found)
@@ -214,7 +221,7 @@ class Job:
             "date": datetime.date.today().isoformat(),
             "records": {"train": len(self.train), "validation": len(self.validation)},
             "settings": asdict(self.options),
-            "score on validation": {self.corpus.task.metric: result.score, "step": result.step},
+            "score on validation": {self.corpus.task.metric: result.score, "step": result.step} if found else None,
             "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
