@@ -2,7 +2,7 @@
 
 The default encoder, untrained in every fold, all leads in one pass; no validation part, a fixed number of steps. Score:
 mean F1 of the six boundaries of P, QRS and T within 150 ms inside each lead's annotated span (the outer beats are not
-annotated), intervals by bootstrap over records. The bar: 0.97. NeuroKit2 (dwt) on the same records is the reference.
+annotated), intervals by bootstrap over records. The bar: 0.97.
 """
 
 from __future__ import annotations
