@@ -153,6 +153,18 @@ def test_record_logits_are_the_mean_over_windows():
     assert np.allclose(output, expected, atol=1e-6)
 
 
+def test_each_lead_alone_equals_a_record_of_that_lead():
+    model = fresh()
+    torch.manual_seed(2)
+    head = build_head(waves.TASK, model.encoder, HeadConfig(leads="each"))
+    network = Network(model.encoder, {"waves": head}, model.recipe).eval()
+    record = ecg(2.0, 250.0)
+    one = record.but(signal=record.signal[[7]], leads=("V2",))
+    (_, whole), (_, single) = infer.run(network, Examples(infer.Memory([record, one], model.recipe), np.arange(2)), 500)
+    assert whole.shape == (12, 4, 500) and np.allclose(whole[7], single[7], atol=1e-5)
+    assert not np.allclose(whole[7], whole[8], atol=1e-3)
+
+
 def test_leads_that_are_not_there_do_not_matter():
     model = fresh()
     model.add(graft_on(model))

@@ -17,6 +17,8 @@ from ..record import InputError
 from ..report import Page
 from ..store import Store
 from ..tasks import Task
+from ..training import log
+from ..training.loop import LOG
 from . import _page, _score
 from ._examples import Corpus
 from ._say import say
@@ -57,6 +59,10 @@ def evaluate(
     )
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(rows)} records")
     _page.add_task(page, graft, corpus, found, scores)
+    trained = Path(model) / "training" / graft.name / LOG
+    if trained.is_file():
+        page.section("Training")
+        _page.add_training(page, {graft.name: log.read(trained)})
     write(Path(to), summary, page)
     if part == "test" and Path(model).is_dir():
         remember(loaded, Path(model), graft, corpus, summary["scores"])

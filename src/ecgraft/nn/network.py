@@ -56,12 +56,6 @@ class Network(nn.Module):
                 out[name] = logits.view(*x.shape[:2], *logits.shape[2:])
         return out
 
-    def features(self, batch: dict) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """The levels [(B, D_i, N_i)] and the pooled features (B, D) of a batch."""
-        x = self.recipe.normalise_batch(batch["x"], batch["present"], batch["length"])
-        levels = self.encoder(x, batch["present"])
-        return levels, self.encoder.pool(levels, batch["length"])
-
     def _answers(self, names: list[str], x, present, length) -> dict[str, torch.Tensor]:
         if not names:
             return {}

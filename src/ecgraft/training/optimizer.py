@@ -8,8 +8,6 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-SCHEDULES = ("cosine", "linear", "constant")
-
 
 def build_optimizer(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:
     """AdamW over the tensors that require a gradient; weight decay on matrices and kernels alone."""
