@@ -34,7 +34,7 @@ def model(store, tmp_path_factory):
     """A model with a graft of each kind that the simulator has labels for."""
     folder = tmp_path_factory.mktemp("commands") / "model"
     Model.fresh("resnet18", SMALL).save(folder)
-    for task, adapter in (("findings", "linear"), ("waves", "full"), ("beats", "linear")):
+    for task, adapter in (("findings", "linear"), ("waves", "full"), ("beats", "linear"), ("qrs", "full")):
         ecgraft.adapt(store, task=task, to=folder, adapter=adapter, seconds=4.0, **QUICK)
     return folder
 
@@ -90,7 +90,7 @@ def test_evaluate_says_what_the_metrics_say(store, model, tmp_path):
     assert len(page) < 3_000_000 and "not a medical device" in page and "Training loss" in page
 
 
-@pytest.mark.parametrize("task", ["waves", "beats"])
+@pytest.mark.parametrize("task", ["waves", "beats", "qrs"])
 def test_every_kind_of_task_has_its_report(store, model, tmp_path, task):
     summary = ecgraft.evaluate(store, model=str(model), task=task, to=tmp_path, replicates=20, progress=False)
     assert 0 <= summary["scores"][tasks.find(task).metric]["value"] <= 1
@@ -119,12 +119,12 @@ def test_predict_writes_json_csv_and_html(store, model, tmp_path, capsys):
     np.savez(file, signal=record.signal, rate=record.rate, leads=np.array(record.leads), unit="mV")
     for name in ("a.json", "a.csv", "a.html"):
         said = ecgraft.predict([file], model=str(model), to=tmp_path / name)
-    assert [row["graft"] for row in said] == ["beats", "findings", "waves"]
+    assert [row["graft"] for row in said] == ["beats", "findings", "qrs", "waves"]
     assert json.loads((tmp_path / "a.json").read_text()) == said
     table = list(csv.DictReader((tmp_path / "a.csv").open()))
     answers = [row for row in table if row["graft"] == "findings"]
     assert {row["what"]: float(row["probability"]) for row in answers} == said[1]["probability"]
-    for wave in said[2]["waves"]:
+    for wave in said[3]["waves"]:
         assert 0 <= wave["onset"] <= wave["peak"] <= wave["offset"] <= 4.0 and wave["lead"] in record.leads
     assert "<svg" in (tmp_path / "a.html").read_text()
     with pytest.raises(UsageError, match="the ending says the format"):

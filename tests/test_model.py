@@ -136,8 +136,8 @@ def test_blended_windows_equal_one_pass_where_there_is_no_context():
     record = ecg(7.3, 250.0, ("I", "II"))
     memory = infer.Memory([record, record], recipe)
     examples = Examples(memory, np.arange(2))
-    whole = next(infer.run(network, examples, 4000))[1]
-    pieces = [output for _, output in infer.run(network, examples, 300, batch=4)]
+    whole = next(infer.run(network, examples, 4000))[1]["waves"]
+    pieces = [output["waves"] for _, output in infer.run(network, examples, 300, batch=4)]
     assert len(pieces) == 2 and pieces[0].shape == (2, 4, 1825)
     assert np.abs(pieces[0] - whole[..., :1825]).max() < 1e-5 and np.allclose(pieces[0], pieces[1], atol=1e-6)
 
@@ -150,7 +150,7 @@ def test_record_logits_are_the_mean_over_windows():
     ((_, output),) = infer.run(network, examples, 500)
     halves = torch.from_numpy(np.stack([record.signal[:, :500].mean(1), record.signal[:, 500:].mean(1)]))
     expected = network.heads["h"].linear(halves).mean(0).detach().numpy()
-    assert np.allclose(output, expected, atol=1e-6)
+    assert np.allclose(output["h"], expected, atol=1e-6)
 
 
 def test_each_lead_alone_equals_a_record_of_that_lead():
@@ -161,6 +161,7 @@ def test_each_lead_alone_equals_a_record_of_that_lead():
     record = ecg(2.0, 250.0)
     one = record.but(signal=record.signal[[7]], leads=("V2",))
     (_, whole), (_, single) = infer.run(network, Examples(infer.Memory([record, one], model.recipe), np.arange(2)), 500)
+    whole, single = whole["waves"], single["waves"]
     assert whole.shape == (12, 4, 500) and np.allclose(whole[7], single[7], atol=1e-5)
     assert not np.allclose(whole[7], whole[8], atol=1e-3)
 

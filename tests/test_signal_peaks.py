@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecgraft.signal.peaks import r_peaks
+from ecgraft.signal.peaks import decode, r_peaks
 
 BEATS = set("NLRBAaJSVrFejnE/fQ?")
 
@@ -94,3 +94,14 @@ def test_cpsc2019(shared_data):
         beats = loadmat(reference)["R_peak"].ravel().astype(int) - 1
         pairs.append((beats, r_peaks(loadmat(path)["ecg"].reshape(1, -1), 500)))
     assert min(score(pairs, 500)) > 0.92  # chosen by its makers to be hard: NeuroKit2's default finds 0.86
+
+
+def test_peaks_are_read_from_probabilities_at_any_rate():
+    """Blocks of 0.1 s around 1, 2 (lopsided) and 3 s (with a gap of 8 ms), and a run that is too short."""
+    probability = np.zeros(1000)
+    probability[238:263], probability[600:602] = 0.9, 0.9  # 250 +- 12 samples at 250 Hz
+    probability[488:513] = np.linspace(0.6, 1.0, 25)
+    probability[738:748], probability[750:763] = 0.8, 0.8
+    at = decode(probability, 250.0, to=500.0)
+    assert at[0] == 500 and abs(at[1] - 1004) <= 2 and abs(at[2] - 1500) <= 2 and len(at) == 3
+    assert decode(np.zeros(10), 250.0).tolist() == []

@@ -42,7 +42,7 @@ class Corpus:
     def examples(self, rows: np.ndarray, cache) -> Examples:
         y, known = (None, None) if self.y is None else (self.y[rows], self.known_each[rows])
         kind = self.task.kind
-        return Examples(cache, rows, y, known, kind == "waves", self.task if kind == "beats" else None)
+        return Examples(cache, rows, y, known, kind == "waves", self.task if kind == "beats" else None, kind == "peaks")
 
     def patients(self, rows: np.ndarray) -> np.ndarray:
         """A number for the patient of each record."""
@@ -67,7 +67,7 @@ class Corpus:
 
 def _hint(store: Store, task: Task) -> str:
     """What a person can do about a task that a store has nothing for."""
-    if task.kind in ("waves", "beats"):
+    if task.kind in ("waves", "beats", "peaks"):
         return f"take a store with annotated {task.kind}: a database that has them, or one of ecgraft simulate"
     if task.kind == "regression":
         return f"import it with --labels FILE.csv that has a column of numbers {task.value!r}"
@@ -92,7 +92,7 @@ def _targets(store: Store, task: Task) -> tuple[np.ndarray | None, np.ndarray | 
     match task.kind:
         case "waves":
             return None, None, store.has("waves")
-        case "beats":
+        case "beats" | "peaks":
             return None, None, store.has("beats")
         case "regression":
             y = np.asarray(store.number(task.value), np.float32)[:, None]

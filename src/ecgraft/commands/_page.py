@@ -24,6 +24,7 @@ def add_task(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, sc
         "multiclass": _classes,
         "waves": _waves,
         "beats": _beats,
+        "peaks": _peaks,
         "regression": _values,
     }[corpus.task.kind](page, graft, corpus, found, scores)
 
@@ -131,6 +132,18 @@ def _beats(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scor
     rows = [[label, int(total[k]), *(at(scores[n], k) for n in names)] for k, label in enumerate(labels)]
     page.table(["class", "beats", "sensitivity", "PPV", "F1"], rows)
     page.figures({"Reference (rows), answer (columns)": plots.confusion(scores["confusion"].value, labels)})
+
+
+def _peaks(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
+    names = {"sensitivity": "sensitivity", "precision": "PPV", "f1": "F1", "cpsc2019": "score of CPSC2019"}
+    rows = [[text, scores[name]] for name, text in names.items()]
+    page.table(["score", "value"], rows, caption="An R peak is found if it is within 150 ms (CPSC2019: 75 ms).")
+    order = np.argsort(found.counts[:, 3] - found.counts[:, 1:3].sum(1), kind="stable")
+    page.text("The records that went worst:")
+    for i in order[:EXAMPLES]:
+        record = corpus.store.record(int(found.rows[i]))
+        hits, missed, false = found.counts[i, :3].astype(int)
+        page.ecg(record, caption=f"{record.id}: {hits} R peaks found, {missed} missed, {false} false")
 
 
 def _values(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from ..metrics import beats as beat_metrics
 from ..metrics import bootstrap, calibrate, classify
 from ..metrics import waves as wave_metrics
 from ..metrics.sums import ratio
 from ..model import infer
+from ..nn.heads import Features
+from ..nn.network import Network
 from ..objectives.supervised import read_at
+from ..signal import peaks as peak_signal
 from ..signal import waves as wave_rows
 from ..tasks import Task
 from ._examples import Corpus
@@ -26,29 +30,37 @@ class Answers:
 
     logits     (n, K), for answers per record
     waves      WAVE rows per record at the record's own rate
-    counts     (n, 6, 5) boundaries hit, missed, false ... per record (metrics.waves.COUNTS), over the leads that the
-               recipe has a place for
+    peaks      R peaks per record, samples at the record's own rate
+    counts     per record, what scores are made of: of waves (n, 6, 5), boundaries hit, missed, false ...
+               (metrics.waves.COUNTS) over the leads that the recipe has a place for; of R peaks (n, 4), hits, missed,
+               false, and the record's score by the rule of CPSC2019
     confusion  (n, K, K) beats per record, reference in the rows
+    features   (n, D) pooled
     """
 
     rows: np.ndarray
     logits: np.ndarray | None = None
     waves: list[np.ndarray] | None = None
+    peaks: list[np.ndarray] | None = None
     counts: np.ndarray | None = None
     confusion: np.ndarray | None = None
+    features: np.ndarray | None = None
 
 
 def answer(network, corpus: Corpus, rows: np.ndarray, cache, *, batch=32, device="cpu") -> Answers:
     """Runs a network of one head over records."""
-    examples = corpus.examples(rows, cache)
-    outputs = infer.run(network, examples, network.recipe.samples, batch=batch, device=device)
-    match corpus.task.kind:
-        case "waves":
-            return _answer_waves(outputs, corpus, rows, cache)
-        case "beats":
-            return _answer_beats(outputs, corpus, rows, cache)
-        case _:
-            return Answers(rows, logits=np.stack([output for _, output in outputs]))
+    examples, features, (name,) = corpus.examples(rows, cache), [], network.heads
+    both = Network(network.encoder, {name: network.heads[name], "features": Features()}, network.recipe).eval()
+
+    def outputs():
+        for i, said in infer.run(both, examples, network.recipe.samples, batch=batch, device=device):
+            features.append(said["features"])
+            yield i, said[name]
+
+    read = {"waves": _answer_waves, "beats": _answer_beats, "peaks": _answer_peaks}.get(
+        corpus.task.kind, _answer_records
+    )
+    return replace(read(outputs(), corpus, rows, cache), features=np.array(features))
 
 
 def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) -> Callable[[np.ndarray], dict]:
@@ -59,6 +71,8 @@ def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) 
             return lambda w: wave_metrics.scores(np.tensordot(w, found.counts, 1))
         case "beats":
             return lambda w: _of_confusion(np.tensordot(w, found.confusion, 1))
+        case "peaks":
+            return lambda w: _of_peaks(np.tensordot(w, found.counts, 1), w)
         case "regression":
             return lambda w: _of_values(corpus.y[rows, 0], values(found, calibration), w)
         case "multiclass":
@@ -105,6 +119,23 @@ def values(found: Answers, calibration: dict) -> np.ndarray:
     return found.logits[:, 0] * calibration["sd"] + calibration["mean"]
 
 
+def _answer_records(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
+    return Answers(rows, logits=np.stack([output for _, output in outputs]))
+
+
+def _answer_peaks(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
+    store, found, counts = corpus.store, [], []
+    for i, probability in outputs:
+        row = int(rows[i])
+        native, seconds = float(store.number("rate")[row]), store.number("length")[row] / store.number("rate")[row]
+        said = peak_signal.decode(probability[cache.present_slots(row), 1].mean(0), cache.rate, to=native)
+        truth = store.beats(row)["sample"]
+        score = beat_metrics.cpsc2019(truth, said, native, seconds)
+        found.append(said)
+        counts.append([*beat_metrics.count(truth, said, native, TOLERANCE), score])
+    return Answers(rows, peaks=found, counts=np.array(counts))
+
+
 def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
     store, found, counts = corpus.store, [], []
     for i, probability in outputs:
@@ -140,6 +171,10 @@ def _of_confusion(matrix: np.ndarray) -> dict:
     total = matrix.sum(axis=(-2, -1))
     macro = np.nanmean(np.where(np.isnan(f1).all(-1, keepdims=True), 0, f1), axis=-1)
     return scores | {"accuracy": ratio(diagonal, total), "macro f1": macro, "confusion": matrix}
+
+
+def _of_peaks(counts: np.ndarray, w: np.ndarray) -> dict:
+    return beat_metrics.scores(counts[..., :3]) | {"cpsc2019": counts[..., 3] / w.sum(-1)}
 
 
 def _of_values(y: np.ndarray, said: np.ndarray, w: np.ndarray) -> dict:

@@ -7,22 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 
 from ..model import Model, infer
+from ..nn.heads import Features
 from ..nn.network import Network
 from ..record import UsageError
 from ..store import Store
 from ..training import Examples
 from ._say import say
 from .adapt import pick_device
-
-
-class Features(torch.nn.Module):
-    """A head that gives the pooled features themselves."""
-
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:  # (B, D) -> (B, D)
-        return pooled
 
 
 def embed(
@@ -41,7 +34,7 @@ def embed(
     network = Network(loaded.encoder, {"features": Features()}, loaded.recipe)
     examples = Examples(cache, np.arange(len(corpus)))
     outputs = infer.run(network, examples, loaded.recipe.samples, device=pick_device(device))
-    embedding = np.stack([output for _, output in outputs])
+    embedding = np.stack([output["features"] for _, output in outputs])
     ids, patients = (np.array([str(v or "") for v in corpus.column(name)]) for name in ("id", "patient"))
     to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(to.name + ".part")

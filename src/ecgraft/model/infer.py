@@ -51,62 +51,58 @@ def window_starts(length: int, samples: int, overlap: float) -> list[int]:
 
 @torch.inference_mode()
 def run(network: Network, examples: Examples, samples: int, *, batch=32, device="cpu") -> Iterator[tuple]:
-    """(example, output) in order, for a network of one head: (K,) mean logits, or (C, K, T) probabilities."""
+    """(example, {head: output}) in order; an output is (K,) mean logits, or (C, K, T) probabilities."""
     network = fuse(network).to(device)
-    dense = all(is_dense(head) for head in network.heads.values())
+    dense = {name: is_dense(head) for name, head in network.heads.items()}
+    overlap = OVERLAP if any(dense.values()) else 0.0
     lengths = np.asarray(examples.cache.length)[examples.index]
-    jobs = [(i, s) for i, n in enumerate(lengths) for s in window_starts(int(n), samples, OVERLAP if dense else 0.0)]
-    gathered = _Blend() if dense else _Mean()
-    for at in range(0, len(jobs), batch):
-        which, starts = (np.array(column) for column in zip(*jobs[at : at + batch]))
-        part = examples.batch(which, starts, samples, device)
-        (logits,) = network(part).values()
-        for i, start, output in zip(which, starts, gathered.prepare(logits).cpu().numpy()):
-            yield from gathered.add(i, int(start), output, int(lengths[i]))
-    yield from gathered.finish()
+    jobs = [(i, start) for i, n in enumerate(lengths) for start in window_starts(int(n), samples, overlap)]
+    at, gathered = None, {}
+    for first in range(0, len(jobs), batch):
+        which, starts = (np.array(column) for column in zip(*jobs[first : first + batch]))
+        logits = network(examples.batch(which, starts, samples, device))
+        outputs = {name: (x.softmax(dim=2) if dense[name] else x).cpu().numpy() for name, x in logits.items()}
+        for row, (i, start) in enumerate(zip(which.tolist(), starts.tolist())):
+            if i != at:
+                if at is not None:
+                    yield at, {name: each.result() for name, each in gathered.items()}
+                at = i
+                gathered = {
+                    name: _Blend(int(lengths[i])) if per_sample else _Mean() for name, per_sample in dense.items()
+                }
+            for name, each in gathered.items():
+                each.add(start, outputs[name][row])
+    if at is not None:
+        yield at, {name: each.result() for name, each in gathered.items()}
 
 
 class _Mean:
     """The mean of a record's window outputs."""
 
     def __init__(self):
-        self.at, self.outputs = None, []
+        self.outputs = []
 
-    def prepare(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits
-
-    def add(self, i: int, start: int, output: np.ndarray, length: int) -> Iterator[tuple]:
-        if i != self.at:
-            yield from self.finish()
-            self.at, self.outputs = i, []
+    def add(self, start: int, output: np.ndarray) -> None:
         self.outputs.append(output)
 
-    def finish(self) -> Iterator[tuple]:
-        if self.at is not None:
-            yield int(self.at), np.mean(self.outputs, axis=0)
-        self.at = None
+    def result(self) -> np.ndarray:
+        return np.mean(self.outputs, axis=0)
 
 
 class _Blend:
     """A record's window outputs laid over each other with triangular weights."""
 
-    def __init__(self):
-        self.at, self.sum, self.weight = None, None, None
+    def __init__(self, length: int):
+        self.length, self.sum, self.weight = length, None, np.zeros(length, np.float32)
 
-    def prepare(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits.softmax(dim=2)
-
-    def add(self, i: int, start: int, output: np.ndarray, length: int) -> Iterator[tuple]:
+    def add(self, start: int, output: np.ndarray) -> None:
         C, K, samples = output.shape
-        if i != self.at:
-            yield from self.finish()
-            self.at, self.sum, self.weight = i, np.zeros((C, K, length), np.float32), np.zeros(length, np.float32)
-        n = min(samples, length - start)
+        if self.sum is None:
+            self.sum = np.zeros((C, K, self.length), np.float32)
+        n = min(samples, self.length - start)
         triangle = np.minimum(np.arange(1, samples + 1), np.arange(samples, 0, -1))[:n].astype(np.float32)
         self.sum[..., start : start + n] += output[..., :n] * triangle
         self.weight[start : start + n] += triangle
 
-    def finish(self) -> Iterator[tuple]:
-        if self.at is not None:
-            yield int(self.at), self.sum / self.weight
-        self.at = None
+    def result(self) -> np.ndarray:
+        return self.sum / self.weight

@@ -12,7 +12,7 @@ from ..objectives.supervised import read_at
 from ..record import BEAT, WAVES, Record
 from ..signal import quality
 from ..signal import waves as wave_rows
-from ..signal.peaks import r_peaks
+from ..signal.peaks import decode, r_peaks
 from ..training.batches import Examples
 from . import infer
 from .graft import Graft
@@ -67,11 +67,11 @@ def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction
     memory = infer.Memory([record], graft.recipe)
     examples = Examples(memory, np.arange(1))
     samples = graft.recipe.samples
-    _, output = next(infer.run(model.network(name), examples, samples, device=device))
+    _, outputs = next(infer.run(model.network(name), examples, samples, device=device))
     wrong = quality.findings(record)  # says more of a flat lead than the recipe does
     notes = [note for note in memory.prepared[0].notes if not any(f.startswith(note) for f in wrong)] + wrong
     said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
-    _READ[graft.task.kind](said, graft, record, memory, output)
+    _READ[graft.task.kind](said, graft, record, memory, outputs[name])
     return said
 
 
@@ -105,12 +105,19 @@ def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probabil
     said.beats["symbol"] = np.array(graft.task.labels, "S1")[best] if len(at) else b""
 
 
+def _read_peaks(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
+    at = decode(probability[memory.prepared[0].slots, 1].mean(0), graft.recipe.rate, to=record.rate)
+    said.beats = np.zeros(len(at), BEAT)
+    said.beats["sample"], said.beats["symbol"] = at, b"?"
+
+
 _READ = {
     "multilabel": _read_classes,
     "multiclass": _read_classes,
     "regression": _read_value,
     "waves": _read_waves,
     "beats": _read_beats,
+    "peaks": _read_peaks,
 }
 
 

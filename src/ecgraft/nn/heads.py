@@ -21,6 +21,13 @@ class Pooled(nn.Module):
         return self.linear(self.dropout(h))
 
 
+class Features(nn.Module):
+    """The pooled features themselves."""
+
+    def forward(self, h: Tensor) -> Tensor:  # (B, D) -> (B, D)
+        return h
+
+
 class Dense(nn.Module):
     """One answer per lead and sample: a feature pyramid (Lin et al. 2017) over all levels, from coarse to fine.
 

@@ -13,7 +13,7 @@ from ..signal.recipe import Recipe
 from ..tasks import Task
 from .heads import Dense, Pooled, alone
 
-DENSE = ("waves", "beats")  # kinds of task that are answered per sample
+DENSE = ("waves", "beats", "peaks")  # kinds of task that are answered per sample
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

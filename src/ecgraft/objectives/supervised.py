@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from ..nn.network import Network
+from ..signal.peaks import NEAR
 from ..tasks import Task
 from ..views import generator
 
@@ -40,6 +41,8 @@ class Supervised(nn.Module):
         return {"loss": total, **losses}
 
     def _loss(self, task: Task, logits: torch.Tensor, batch: dict) -> torch.Tensor:
+        if task.kind == "peaks":
+            batch = batch | {"near": max(1, round(NEAR * self.network.recipe.rate))}
         return LOSSES[task.kind](logits, batch, self.config.smoothing)
 
 
@@ -77,22 +80,44 @@ def beats(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
     return _mean(loss, known)
 
 
+def peaks(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
+    """Mean cross-entropy over all valid samples: is it at most `near` samples from an R peak? logits (B, C, 2, T).
+
+    The leads are asked together: the mean of the logits of those that are present.
+    """
+    B, _, _, T = logits.shape
+    peaks, near = batch["peaks"].long(), batch["near"]
+    there = (peaks >= 0).to(torch.int32)
+    edges = torch.zeros(B, T + 1, dtype=torch.int32, device=logits.device)
+    edges.scatter_add_(1, (peaks - near).clamp(0, T), there)
+    edges.scatter_add_(1, (peaks + near + 1).clamp(0, T), -there)
+    target = (edges.cumsum(1)[:, :T] > 0).long()
+    loss = F.cross_entropy(of_present(logits, batch["present"]), target, reduction="none", label_smoothing=smoothing)
+    return _mean(loss, torch.arange(T, device=logits.device) < batch["length"][:, None])
+
+
 LOSSES = {
     "multilabel": multilabel,
     "multiclass": multiclass,
     "regression": regression,
     "waves": waves,
     "beats": beats,
+    "peaks": peaks,
 }
 
 
 def read_at(logits: torch.Tensor, present: torch.Tensor, peaks: torch.Tensor) -> torch.Tensor:
     """Logits (B, C, K, T), averaged over the present leads, at the samples `peaks` (B, P) -> (B, P, K)."""
     K, T = logits.shape[2:]
-    weight = present / present.sum(1, keepdim=True).clamp(min=1)  # (B, C)
-    mean = torch.einsum("bckt,bc->bkt", logits, weight.to(logits.dtype))
+    mean = of_present(logits, present)
     at = peaks.long().clamp(0, T - 1).unsqueeze(1).expand(-1, K, -1)  # (B, K, P)
     return mean.gather(2, at).transpose(1, 2)
+
+
+def of_present(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """Logits (B, C, K, T) averaged over the leads that are present, (B, K, T)."""
+    weight = present / present.sum(1, keepdim=True).clamp(min=1)  # (B, C)
+    return torch.einsum("bckt,bc->bkt", logits, weight.to(logits.dtype))
 
 
 def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

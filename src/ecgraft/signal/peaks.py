@@ -12,6 +12,7 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.signal import find_peaks
 
 from .spectral import bridge, filter_resample
+from .waves import runs
 
 RATE = 125.0  # Hz, at which peaks are looked for
 BAND = (8.0, 36.0)  # Hz
@@ -21,6 +22,7 @@ QUIET = 2e-3  # mV; a lead whose level is below it has no say
 REFRACTORY = 0.25  # s between beats, at least
 T_WAVE = (0.36, 0.6)  # closer than this (s) and lower than this share of its neighbour: a T wave
 PAUSE = (1.6, 0.5)  # a pause of more than this many usual intervals is searched again with this share of the threshold
+NEAR = 0.05  # s; a network marks the samples within it of an R peak
 REACH = 0.06  # s either way, in which the peak itself is looked for
 
 
@@ -31,6 +33,20 @@ def r_peaks(signal: np.ndarray, rate: float) -> np.ndarray:
     x = bridge(x, gaps) if gaps.any() else x
     beats, best = _beats(filter_resample(x, rate, RATE, *BAND))
     return _refine(x[best], np.round(beats * (rate / RATE)).astype(np.int64), max(1, round(REACH * rate)))
+
+
+def decode(probability: np.ndarray, rate: float, to: float | None = None) -> np.ndarray:
+    """R peaks, samples at `to` Hz, from the probability (T,) at `rate` Hz that one lies within NEAR of a sample.
+
+    A run above one half, of half the length that it should have or more, is a peak at its centre of mass.
+    """
+    probability = np.asarray(probability, dtype=float)
+    _, first, last = runs(probability[None] > 0.5, 0.02 * rate, NEAR * rate)
+    if not len(first):
+        return np.zeros(0, dtype=np.int64)
+    mass, moment = (np.append(0, np.cumsum(part)) for part in (probability, probability * np.arange(len(probability))))
+    centre = (moment[last + 1] - moment[first]) / (mass[last + 1] - mass[first])
+    return np.round(centre * ((to or rate) / rate)).astype(np.int64)
 
 
 def _beats(y: np.ndarray) -> tuple[np.ndarray, int]:

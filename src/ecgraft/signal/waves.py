@@ -48,7 +48,7 @@ def decode(
     samples = signal.shape[1] if signal is not None else round(found.shape[1] * to / rate)
     rows = []
     for kind, least in shortest.items():
-        lead, first, last = _runs(found == kind, gap * rate, least * rate)
+        lead, first, last = runs(found == kind, gap * rate, least * rate)
         before = first - _overtaken(probability, kind, lead, first, first - 1)
         after = last + _overtaken(probability, kind, lead, last, last + 1)
         onset = np.clip(np.ceil(before * to / rate), 0, samples - 1).astype(int)
@@ -72,7 +72,7 @@ def fuse(waves: np.ndarray, leads: int, samples: int, rate: float) -> np.ndarray
     return rows
 
 
-def _runs(mask, gap: float, shortest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def runs(mask, gap: float, shortest: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lead, first and last sample of the runs in mask (C, T): gaps below `gap` closed, then short runs dropped."""
     C, samples = mask.shape
     padded = np.zeros((C, samples + 2), dtype=np.int8)

@@ -24,6 +24,7 @@ METRICS = {  # kind -> what a task of it is judged by, unless the task says othe
     "multilabel": "macro auroc",
     "waves": "mean f1",
     "beats": "macro f1",
+    "peaks": "f1",
     "regression": "mae",
 }
 
@@ -146,7 +147,7 @@ def read(path: str | Path) -> Task:
             raise UsageError(f"{path}: unknown key {key!r}; {plugs.nearest(str(key), known)}")
     codes = _codes(content.get("labels") or {}, path)
     name, kind, value = (content.get(key) for key in ("name", "kind", "value"))
-    if str(kind) in ("waves", "beats"):
+    if str(kind) in ("waves", "beats", "peaks"):
         raise UsageError(f"{path}: a task of one's own is multiclass, multilabel or regression, not {kind}")
     labels = tuple(codes) or ((str(value),) if value else ())
     return Task(str(name or path.stem), str(kind), labels, codes, value, str(content.get("metric") or ""))

@@ -19,6 +19,7 @@ class Examples:
     known  (n, K) whether a target is known
     waves  whether batches carry wave classes per sample
     beats  the task whose classes the batches' R peaks carry
+    peaks  whether batches carry R peaks
     """
 
     cache: PreparedCache
@@ -27,6 +28,7 @@ class Examples:
     known: np.ndarray | None = None
     waves: bool = False
     beats: Task | None = None
+    peaks: bool = False
 
     def __len__(self) -> int:
         return len(self.index)
@@ -34,7 +36,7 @@ class Examples:
     def take(self, which: np.ndarray) -> Examples:
         """Some of the examples."""
         y, known = (None, None) if self.y is None else (self.y[which], self.known[which])
-        return Examples(self.cache, self.index[which], y, known, self.waves, self.beats)
+        return Examples(self.cache, self.index[which], y, known, self.waves, self.beats, self.peaks)
 
     def batch(self, which: np.ndarray, start: np.ndarray, samples: int, device="cpu") -> dict:
         """The batch of examples `which` (B,), each from sample `start` (B,) on."""
@@ -44,6 +46,8 @@ class Examples:
             arrays |= {"y": self.y[which].astype(np.float32), "known": self.known[which]}
         if self.waves:
             arrays["waves"], arrays["scored"] = self.cache.waves(index, start, samples)
+        if self.peaks:
+            arrays["peaks"] = self.cache.peaks(index, start, samples)
         if self.beats is not None:
             arrays["peaks"], arrays["beats"] = self.cache.beats(index, start, samples, self.beats)
         return as_batch(arrays | {"index": index}, device)
