@@ -20,6 +20,7 @@ _API = {
     "UsageError": "record",
     "WAVES": "record",
     "adapt": "commands.adapt",
+    "bench": "commands.bench",
     "demo": "commands.demo",
     "embed": "commands.embed",
     "evaluate": "commands.evaluate",

@@ -21,6 +21,7 @@ VERBS = {  # verb -> (module:function, what it does), in the order of `ecgraft -
     "info": ("ecgraft.commands.info:info", "What is in a file, a store, an encoder, a graft or a model."),
     "adapt": ("ecgraft.commands.adapt:adapt", "A task from few labels: trains a graft on an encoder."),
     "evaluate": ("ecgraft.commands.evaluate:evaluate", "Scores a model on a store: report.json, report.html."),
+    "bench": ("ecgraft.commands.bench:bench", "A protocol: methods x databases x budgets x seeds -> one table."),
     "predict": ("ecgraft.commands.predict:predict", "What a model says about ECG files."),
     "embed": ("ecgraft.commands.embed:embed", "The features of every record, for an analysis of your own."),
 }

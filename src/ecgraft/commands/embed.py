@@ -8,12 +8,10 @@ from typing import Annotated
 
 import numpy as np
 
-from ..model import Model, infer
-from ..nn.heads import Features
-from ..nn.network import Network
+from ..model import Model
 from ..record import UsageError
 from ..store import Store
-from ..training import Examples
+from ._features import features
 from ._say import say
 from .adapt import pick_device
 
@@ -31,10 +29,7 @@ def embed(
         raise UsageError(f"--to {to}: the ending says the format; use .npz or .csv")
     corpus, loaded = Store(store), Model.load(model)
     cache = corpus.prepared(loaded.recipe, progress=progress)
-    network = Network(loaded.encoder, {"features": Features()}, loaded.recipe)
-    examples = Examples(cache, np.arange(len(corpus)))
-    outputs = infer.run(network, examples, loaded.recipe.samples, device=pick_device(device))
-    embedding = np.stack([output["features"] for _, output in outputs])
+    embedding = features(loaded.encoder, loaded.recipe, cache, np.arange(len(corpus)), pick_device(device))
     ids, patients = (np.array([str(v or "") for v in corpus.column(name)]) for name in ("id", "patient"))
     to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(to.name + ".part")

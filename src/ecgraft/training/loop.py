@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,11 +64,15 @@ class Config:
 
 @dataclass
 class Result:
-    """What a run came to: `log` rows, the `score` of the weights that the objective now holds and their `step`."""
+    """What a run came to: `log` rows, the `score` of the weights that the objective now holds and their `step`.
+
+    seconds  that a step took, at the median; NaN where a finished run was only loaded
+    """
 
     log: list[dict] = field(default_factory=list)
     score: float = math.nan
     step: int = 0
+    seconds: float = math.nan
 
 
 def fit(
@@ -88,10 +93,12 @@ def fit(
     """
     run = _Run(objective.to(device), config, torch.device(device), folder)
     run.resume()
-    log = Log(folder / LOG if folder else None, run.step)
+    log, seconds = Log(folder / LOG if folder else None, run.step), []
     with Bar(title, config.steps, run.step, progress) as bar, _interrupt_after_step() as interrupted:
         while run.step < config.steps and not run.out_of_patience:
+            begun = time.perf_counter()
             loss, parts, records = run.take_step(batches)
+            seconds.append(time.perf_counter() - begun)
             bar.step(run.step, records)
             if run.step % 10 == 0 or run.step == config.steps:
                 log.write(run.step, rate=run.rate, **parts)
@@ -104,7 +111,7 @@ def fit(
                 raise KeyboardInterrupt
     run.checkpoint(seconds=0)
     run.settle(validate)
-    return Result(log.rows, run.best, run.best_step)
+    return Result(log.rows, run.best, run.best_step, statistics.median(seconds) if seconds else math.nan)
 
 
 class _Run:

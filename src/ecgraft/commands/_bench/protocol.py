@@ -1,0 +1,200 @@
+"""A protocol: which rows (methods) are compared on which tables (a database, a task, a split), as a YAML file.
+
+name: baseline
+version: 1
+reference: scratch
+tables:
+  rhythm: {database: cinc2017, task: rhythm3, split: random, budgets: [0.1, 1], metrics: [cinc2017]}
+rows:
+  scratch: {encoder: resnet18, adapter: full}
+  linear: {model: default, adapter: linear}
+published:
+  - {table: rhythm, what: "the challenge's winners", metric: cinc2017, value: 0.83, source: "doi:..."}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ... import plugs, tasks
+from ...plugs import configure, nearest
+from ...record import InputError, UsageError
+from ...training import Config as Training
+from .._job import Settings
+from .standins import SIMULATED
+
+STRICT = ConfigDict(extra="forbid")
+_OF_CLASSES = ("macro auroc", "macro ap", "macro f1")
+METRICS = {  # kind of task -> scores that are one number, as `_score.scorer` gives them
+    "multilabel": (*_OF_CLASSES, "micro auroc", "micro ap", "micro f1", "macro f2", "macro g2", "fmax"),
+    "multiclass": (*_OF_CLASSES, "macro f2", "accuracy", "cinc2017"),
+    "waves": ("mean f1",),
+    "beats": ("macro f1", "accuracy"),
+    "peaks": ("f1", "sensitivity", "precision", "cpsc2019"),
+    "regression": ("mae", "bias", "rmse", "r2"),
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Row:
+    """A method: what it starts from, what may change, and its settings.
+
+    encoder  an untrained encoder of this name, with `encoder_config`; or
+    model    a model folder or encoder file, or "default"
+    start    new: a new head; graft: the head of the model's own graft for the same outputs
+    """
+
+    about: str = ""
+    encoder: str = ""
+    encoder_config: dict = Field(default_factory=dict)
+    model: str = ""
+    adapter: str = "full"
+    adapter_config: dict = Field(default_factory=dict)
+    start: Literal["new", "graft"] = "new"
+    settings: dict = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Table:
+    """What the rows are compared on.
+
+    database  a public one by name, or "simulated"
+    split     random: another one for each seed; official: the committed one; folds: `folds` of them for each seed;
+              own: the parts that the records themselves name (a column `split` in the table of labels)
+    budgets   labelled records: up to 1 a share of them, above it a number
+    metrics   scores to show, the first is the one that is compared; none: the task's own
+    steps     fewest and most training steps; between them 40 passes over the records
+    standin   of the simulated ECGs that stand for a database which is not there: count, seconds
+    """
+
+    database: str
+    task: str
+    about: str = ""
+    split: Literal["random", "official", "folds", "own"] = "random"
+    folds: Annotated[int, Field(ge=2)] = 5
+    budgets: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    metrics: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    steps: tuple[int, int] = (200, 3000)
+    settings: dict = Field(default_factory=dict)
+    standin: dict = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Published:
+    """A number of somebody else's, to stand beside a table."""
+
+    table: str
+    what: str
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, config=STRICT)
+class Protocol:
+    """version goes up when results of an older one may no longer stand beside new ones."""
+
+    name: str
+    version: Annotated[int, Field(ge=1)]
+    tables: dict[str, dict]
+    rows: dict[str, dict]
+    reference: str
+    about: str = ""
+    seeds: Annotated[int, Field(ge=1)] = 5
+    replicates: Annotated[int, Field(ge=1)] = 1000
+    settings: dict = Field(default_factory=dict)
+    published: tuple[dict, ...] = ()
+
+    def table(self, name: str) -> Table:
+        return configure(Table, self.tables[name], f"table {name!r}")
+
+    def row(self, name: str) -> Row:
+        return configure(Row, self.rows[name], f"row {name!r}")
+
+    def rows_of(self, table: Table) -> list[str]:
+        return [name for name in self.rows if not table.rows or name in table.rows]
+
+    def metrics_of(self, table: Table) -> tuple[str, ...]:
+        return table.metrics or (tasks.find(table.task).metric,)
+
+    def settings_of(self, table: Table, row: Row) -> dict:
+        """The settings of a cell as a mapping: the protocol's, under the table's, under the row's."""
+        merged: dict = {}
+        for layer in (self.settings, table.settings, row.settings):
+            training = merged.get("training", {}) | layer.get("training", {})
+            merged |= layer | ({"training": training} if training else {})
+        return merged | {"adapter": row.adapter, "adapter_config": row.adapter_config, "start": row.start}
+
+    def papers(self) -> list[Published]:
+        return [configure(Published, entry, f"published {k + 1}") for k, entry in enumerate(self.published)]
+
+
+def read(path: str | Path) -> Protocol:
+    """A protocol file, checked whole. Raises UsageError for unknown keys, rows, metrics, databases or settings."""
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as a protocol ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a protocol is a mapping with name, version, tables, rows and reference")
+    try:
+        protocol = configure(Protocol, content, "protocol")
+        _check(protocol)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return protocol
+
+
+def _check(protocol: Protocol) -> None:
+    """Everything that a run would stumble over later."""
+    if not protocol.tables or not protocol.rows:
+        raise UsageError("it needs at least one table and one row")
+    _known("reference", protocol.reference, protocol.rows)
+    for name in protocol.rows:
+        _check_row(name, protocol.row(name))
+    for name in protocol.tables:
+        table = protocol.table(name)
+        _check_table(name, table, protocol)
+        for row in protocol.rows_of(table):
+            where = f"table {name!r}, row {row!r}"
+            settings = configure(Settings, protocol.settings_of(table, protocol.row(row)), where)
+            configure(Training, settings.training, f"{where}: training")
+    for entry in protocol.papers():
+        _known("published: table", entry.table, protocol.tables)
+
+
+def _check_row(name: str, row: Row) -> None:
+    if bool(row.encoder) == bool(row.model):
+        raise UsageError(f"row {name!r}: give it either an encoder (untrained) or a model")
+    if row.encoder:
+        plugs.find("encoders", row.encoder)
+    configure(plugs.find("adapters", row.adapter).Config, row.adapter_config, f"row {name!r}: adapter {row.adapter}")
+
+
+def _check_table(name: str, table: Table, protocol: Protocol) -> None:
+    task = tasks.find(table.task)
+    if table.database != SIMULATED:
+        _known(f"table {name!r}: database", table.database, [SIMULATED, *plugs.names("datasets")])
+    for row in table.rows:
+        _known(f"table {name!r}: row", row, protocol.rows)
+    for metric in table.metrics:
+        _known(f"table {name!r}: metric", metric, METRICS[task.kind])
+    for budget in table.budgets:
+        if budget > 1 and budget != int(budget):
+            raise UsageError(f"table {name!r}: budget {budget:g}: a share up to 1, or a whole number of records")
+    least, most = table.steps
+    if not 1 <= least <= most:
+        raise UsageError(f"table {name!r}: steps {least}, {most}: the fewest and the most, from 1 up")
+
+
+def _known(where: str, name: str, among) -> None:
+    if name not in among:
+        raise UsageError(f"{where} {name!r} is not known; {nearest(name, among)}")

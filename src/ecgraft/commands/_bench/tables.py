@@ -1,0 +1,164 @@
+"""From the results of cells to the lines of tables: means over seeds with intervals, and paired tests.
+
+An interval covers both sources of chance: patients are drawn with replacement, the same ones for every seed and row,
+and seeds (with their folds) are drawn with replacement. A difference to the reference row uses the same draws on both
+sides and only seeds that both rows have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ...metrics import bootstrap, compare
+from ...metrics.bootstrap import Estimate
+from ...record import InputError
+from ...tasks import Task
+from .._score import scorer
+from .cells import Cell
+from .protocol import Protocol
+from .results import kept
+
+COSTS = ("trained parameters", "bytes", "step ms", "peak MB", "seconds")
+
+
+@dataclass
+class Line:
+    """A row of a table at one budget; its numbers are means over seeds.
+
+    train       labelled records, the mean over seeds
+    difference  of the first metric to that of the reference row, with its two-sided p, and p adjusted for all of these
+                comparisons in the protocol (Holm)
+    """
+
+    budget: float
+    row: str
+    cells: list[dict]
+    scores: dict[str, Estimate]
+    replicas: np.ndarray = field(repr=False)  # (seeds, R) of the first metric
+    difference: Estimate | None = None
+    p: float = np.nan
+    adjusted: float = np.nan
+
+    @property
+    def train(self) -> float:
+        return float(np.mean([cell["train"] + cell["validation"] for cell in self.cells]))
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({cell["seed"] for cell in self.cells})
+
+    def cost(self, name: str) -> float:
+        """The median over the cells."""
+        values = [cell[name] for cell in self.cells if cell[name] is not None and np.isfinite(cell[name])]
+        return float(np.median(values)) if values else np.nan
+
+
+def lines(protocol: Protocol, rows: list[dict], wanted: dict[str, Cell], tasks: dict[str, Task], folder: Path) -> dict:
+    """Table -> its lines, from the results `rows` of the cells that are wanted (key -> cell)."""
+    found: dict[str, dict[tuple, list]] = {name: defaultdict(list) for name in protocol.tables}
+    for row in rows:
+        if row["key"] in wanted:
+            found[row["table"]][row["budget"], row["row"]].append(row)
+    made = {name: _table(protocol, name, groups, tasks[name], folder) for name, groups in found.items() if groups}
+    compared = [line for each in made.values() for line in each if line.difference is not None]
+    for line, p in zip(compared, compare.holm(np.array([line.p for line in compared]))):
+        line.adjusted = float(p)
+    return made
+
+
+def _table(protocol: Protocol, name: str, groups: dict, task: Task, folder: Path) -> list[Line]:
+    """The lines of a table, by budget in the order of the protocol's rows."""
+    table, made = protocol.table(name), []
+    metrics = protocol.metrics_of(table)
+    for budget in table.budgets:
+        here = {row: groups[budget, row] for row in protocol.rows_of(table) if (budget, row) in groups}
+        if not here:
+            continue
+        drawn = _Draws(here, task, folder, protocol.replicates, metrics)
+        at_budget = [drawn.line(budget, row) for row in here]
+        reference = next((line for line in at_budget if line.row == protocol.reference), None)
+        for line in at_budget:
+            if reference is not None and line is not reference:
+                _compare(line, reference)
+        made += at_budget
+    return made
+
+
+class _Draws:
+    """The same patients for all cells of a table at one budget."""
+
+    def __init__(
+        self, here: dict[str, list[dict]], task: Task, folder: Path, replicates: int, metrics: tuple[str, ...]
+    ):
+        self.here, self.metrics = here, metrics
+        self.evidence = {cell["key"]: kept(folder, cell["key"], task) for cells in here.values() for cell in cells}
+        persons = np.unique(np.concatenate([e.person for e in self.evidence.values()]))
+        places = {key: np.searchsorted(persons, e.person) for key, e in self.evidence.items()}
+        scores = {key: scorer(e, e.found, e.calibration, e.thresholds) for key, e in self.evidence.items()}
+        self.values = {key: self._only(score(np.ones(len(places[key])))) for key, score in scores.items()}
+        replicas: dict[str, list] = {key: [] for key in scores}
+        for weights in bootstrap.draws(np.arange(len(persons)), replicates):
+            for key, score in scores.items():
+                replicas[key].append(self._only(score(np.ascontiguousarray(weights[:, places[key]]))))
+        self.replicas = {key: np.concatenate(each, axis=1) for key, each in replicas.items()}  # (metrics, R)
+
+    def _only(self, scores: dict) -> np.ndarray:
+        for metric in self.metrics:
+            if metric not in scores:
+                raise InputError(
+                    f"metric {metric!r}: this task has {', '.join(k for k in scores if np.ndim(scores[k]) < 2)}"
+                )
+        return np.array([scores[metric] for metric in self.metrics], float)
+
+    def line(self, budget: float, row: str) -> Line:
+        """The mean over the row's seeds, of a seed over its folds."""
+        cells = self.here[row]
+        seeds = sorted({cell["seed"] for cell in cells})
+        keys = [[cell["key"] for cell in cells if cell["seed"] == seed] for seed in seeds]
+        value = np.nanmean(np.stack([_mean([self.values[k] for k in each]) for each in keys]), 0)  # (metrics,)
+        replicas = np.stack([_mean([self.replicas[k] for k in each]) for each in keys])  # (seeds, metrics, R)
+        low, high = bootstrap.interval(over_seeds(replicas).T)
+        scores = {
+            name: Estimate(*(float(part[m]) for part in (value, low, high))) for m, name in enumerate(self.metrics)
+        }
+        return Line(budget, row, cells, scores, replicas[:, 0])
+
+
+def over_seeds(replicas: np.ndarray) -> np.ndarray:
+    """(seeds, ..., R) -> (..., R): in each replicate the mean over as many seeds, drawn with replacement."""
+    S, R = len(replicas), replicas.shape[-1]
+    drawn = np.random.default_rng(0).integers(S, size=(S, R))
+    times = np.stack([(drawn == s).sum(0) for s in range(S)])  # (seeds, R)
+    times = times.reshape(S, *(1,) * (replicas.ndim - 2), R) * np.isfinite(replicas)
+    total = times.sum(0)
+    return np.where(total > 0, (np.nan_to_num(replicas) * times).sum(0) / np.maximum(total, 1), np.nan)
+
+
+def _mean(values: list[np.ndarray]) -> np.ndarray:
+    stacked = np.stack(values)
+    counted = np.isfinite(stacked).sum(0)
+    return np.where(counted > 0, np.nan_to_num(stacked).sum(0) / np.maximum(counted, 1), np.nan)
+
+
+def _compare(line: Line, reference: Line) -> None:
+    """The difference to the reference over the seeds that both have."""
+    both = sorted(set(line.seeds) & set(reference.seeds))
+    if not both:
+        return
+    a, b = (each.replicas[[each.seeds.index(seed) for seed in both]] for each in (line, reference))
+    metric = next(iter(line.scores))
+    values = [np.nanmean([c[metric] for c in each.cells if c["seed"] in both]) for each in (line, reference)]
+    replicas = over_seeds(a) - over_seeds(b)
+    low, high = bootstrap.interval(replicas)
+    line.difference = Estimate(float(values[0] - values[1]), float(low), float(high))
+    line.p = compare.wald(line.difference.value, replicas)
+
+
+def undefined(line: Line) -> list[str]:
+    """Classes that were in the mean of no cell, or not of all of them."""
+    return sorted({label for cell in line.cells for label in json.loads(cell["undefined"] or "[]")})

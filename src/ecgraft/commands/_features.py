@@ -1,0 +1,71 @@
+"""The pooled features of records, computed once per encoder and kept beside the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from ..model import Model, infer
+from ..nn.heads import Features
+from ..nn.network import Network
+from ..record import InputError
+from ..signal.recipe import Recipe
+from ..store.layout import CACHE, LOCK, memory_map, read_json, write_json
+from ..store.lock import Lock
+from ..training import Examples
+
+BLOCK = 512  # records between two notes of what is done
+
+
+def features(encoder: nn.Module, recipe: Recipe, cache, rows: np.ndarray, device="cpu") -> np.ndarray:
+    """(n, D) float32: for each record the mean of `encoder.pool` over its windows."""
+    network = Network(encoder, {"features": Features()}, recipe).eval()
+    outputs = infer.run(network, Examples(cache, rows), recipe.samples, device=device)
+    return np.array([output["features"] for _, output in outputs], np.float32).reshape(len(rows), encoder.width)
+
+
+def kept_features(model: Model, recipe: Recipe, cache, rows: np.ndarray, device="cpu") -> np.ndarray:
+    """`features` of a model's own encoder, of which only those are computed that were never asked for before.
+
+    They lie in the store's cache folder, safe to delete; one process at a time adds to them.
+    """
+    key = hashlib.sha256(f"{model.fingerprint} {recipe.hash}".encode()).hexdigest()[:12]
+    folder = cache.store.path / CACHE / f"features-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with Lock(folder / LOCK, f"{folder}: another process computes these features", patience=3600):
+        table, done = _opened(folder, cache.store, model.encoder.width)
+        missing = rows[~done[rows]]
+        for at in range(0, len(missing), BLOCK):
+            block = missing[at : at + BLOCK]
+            table[block] = features(model.encoder, recipe, cache, block, device)
+            table.flush()
+            done[block] = True
+            _write(folder / "done.npy", done)
+        return np.array(table[rows])
+
+
+def _opened(folder: Path, store, width: int) -> tuple[np.memmap, np.ndarray]:
+    """The table (N, D), a memory map that can be written, and which of its rows are done (N,)."""
+    shape, note = (len(store), width), folder / "cache.json"
+    if not note.is_file() or read_json(note).get("store") != store.fingerprint:
+        np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, shape).flush()
+        _write(folder / "done.npy", np.zeros(len(store), bool))
+        write_json(note, {"store": store.fingerprint})
+    try:
+        table = np.load(folder / "features.npy", mmap_mode="r+", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: damaged ({error}); delete this folder, it will be made again") from error
+    if table.shape != shape or table.dtype != np.float32:
+        raise InputError(f"{folder}: damaged; delete this folder, it will be made again")
+    return table, np.array(memory_map(folder / "done.npy", np.dtype(bool), shape[:1]))
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        np.save(file, array)
+    os.replace(beside, path)

@@ -1,0 +1,104 @@
+"""ecgraft bench: a protocol, all its methods on all its databases, as one table that can be believed."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+
+from .. import tasks
+from ..plugs import nearest
+from ..record import InputError, UsageError
+from ..store import Store
+from ..store.parallel import cores, progress_bar, spread
+from ._bench import cells as cell_tools
+from ._bench import report, tables
+from ._bench.cells import Cell, Ground
+from ._bench.protocol import Protocol, read
+from ._bench.results import FILE, Results
+from ._bench.run import Runner
+from ._say import say
+
+
+def bench(
+    protocol: Annotated[Path, "protocol, a YAML file"],
+    *,
+    data: Annotated[
+        Path | None, "folder with public databases; simulated ECGs stand for those that are missing"
+    ] = None,
+    to: Annotated[Path | None, "folder for results, report and stores (default: bench-NAME)"] = None,
+    only: Annotated[str, "rows to run, separated by commas (default: all)"] = "",
+    seeds: Annotated[int, "how many seeds (0: as the protocol says)"] = 0,
+    jobs: Annotated[int, "cells at a time (0: one per core)"] = 0,
+    device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
+    progress: Annotated[bool, "show progress"] = True,
+) -> list[dict]:
+    """Runs what has not been run yet, then writes report.md and report.html beside results.parquet.
+
+    Each result is kept as soon as it is there: a bench that is interrupted goes on when the same command is repeated.
+    """
+    read_protocol = read(protocol)
+    chosen = _chosen(only, read_protocol)
+    for name, value in (("seeds", seeds), ("jobs", jobs)):
+        if value < 0:
+            raise UsageError(f"--{name} {value}: it must be 0 or more")
+    folder = Path(to) if to else Path(f"bench-{read_protocol.name}")
+    console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
+    with Results(folder, read_protocol) as results:
+        grounds = cell_tools.grounds(read_protocol, data, folder, console)
+        wanted = _keys(read_protocol, grounds, chosen, seeds or read_protocol.seeds)
+        failed = _run(read_protocol, grounds, folder, results, wanted, jobs, device, console)
+        made = tables.lines(read_protocol, results.rows, wanted, _tasks(read_protocol, grounds), folder)
+        report.write(folder, read_protocol, made, grounds, failed)
+        rows = [row for row in results.rows if row["key"] in wanted]
+    if progress:
+        say(f"{len(rows)} results: {folder / FILE}")
+        say(f"tables: {folder / 'report.md'}, {folder / 'report.html'}")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(wanted)} cells could not be computed. The first: {failed[0]}")
+    return rows
+
+
+def _chosen(only: str, protocol: Protocol) -> list[str]:
+    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    for name in chosen:
+        if name not in protocol.rows:
+            raise UsageError(f"--only {name!r}: no such row; {nearest(name, protocol.rows)}")
+    return chosen
+
+
+def _keys(protocol: Protocol, grounds: dict[str, Ground], only: list[str], seeds: int) -> dict[str, Cell]:
+    """Key -> cell, in the order of running."""
+    stands = {name: cell_tools.stand_of(protocol.row(name)) for name in protocol.rows}
+    stores = {name: Store(ground.path) for name, ground in grounds.items()}
+    found = {}
+    for cell in cell_tools.cells(protocol, only, seeds):
+        table, row = protocol.table(cell.table), protocol.row(cell.row)
+        found[cell_tools.key_of(cell, protocol, table, row, stands[cell.row], stores[cell.table])] = cell
+    return found
+
+
+def _run(protocol, grounds, folder: Path, results: Results, wanted: dict, jobs: int, device: str, console) -> list[str]:
+    """Runs the cells that are not there yet; what could not be computed, and why."""
+    left = [(cell, key) for key, cell in wanted.items() if key not in results.done]
+    jobs = min(jobs or cores(), max(1, len(left)))
+    make = partial(Runner, protocol, grounds, folder, device, max(1, cores() // jobs))
+    metric = {name: protocol.metrics_of(protocol.table(name))[0] for name in protocol.tables}
+    failed = []
+    with progress_bar("bench", len(wanted), len(wanted) - len(left), not console.quiet) as advance:
+        for row in spread(make, (), left, jobs):
+            if "failed" in row:
+                failed.append(f"{row['cell'].title}: {row['failed']}")
+                console.print(f"not computed: {failed[-1]}", style="yellow")
+            else:
+                results.add(row)
+                cell, name = wanted[row["key"]], metric[row["table"]]
+                console.print(f"{cell.title}: {name} {row[name]:.3f}, {row['seconds']:.0f} s")
+            advance(1)
+    return failed
+
+
+def _tasks(protocol: Protocol, grounds: dict[str, Ground]) -> dict:
+    return {n: tasks.find(protocol.table(n).task, Store(grounds[n].path)) for n in protocol.tables}
