@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from .. import adapters, encoders
@@ -30,11 +31,18 @@ PACKAGED = Path(__file__).with_name("default")
 
 
 class Model:
-    """`encoder` is a built encoder plug; `card` says how it was pretrained."""
+    """`encoder` is a built encoder plug; `card` says how it was pretrained, `seen` on which records.
 
-    def __init__(self, encoder: nn.Module, recipe: Recipe, card: dict | None = None, described: dict | None = None):
+    `seen` holds tensors "seen.NAME" (checksums and sketches of shapes), for the check of tests against them.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, recipe: Recipe, card: dict | None = None, described: dict | None = None,
+        seen: dict[str, torch.Tensor] | None = None,
+    ):  # fmt: skip
         """`described`: architecture and recipe as the encoder's file has them, which the fingerprint covers."""
         self.encoder, self.recipe, self.card = encoder.eval(), recipe, card or {}
+        self.seen = seen or {}
         self.grafts: dict[str, Graft] = {}
         self._described = described or _describe(encoder, recipe)
         self._fingerprint: str | None = None
@@ -83,7 +91,7 @@ class Model:
         if not path.exists():
             header = {"kind": "encoder", "format_version": FORMAT, **self._described}
             header |= {"card": self.card, "fingerprint": self.fingerprint}
-            files.save(path, self.encoder.state_dict(), header)
+            files.save(path, self.encoder.state_dict() | self.seen, header)
         elif _load_encoder(path).fingerprint != self.fingerprint:
             raise InputError(f"{folder}: holds another encoder; choose a new folder with --to")
         for graft in self.grafts.values():
@@ -110,8 +118,6 @@ class Model:
     @classmethod
     def fresh(cls, encoder: str, config: dict | None = None, recipe: Recipe | None = None, seed: int = 0) -> Model:
         """A model with an untrained encoder: the start of training from scratch."""
-        import torch
-
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             built = encoders.build(encoder, config or {})
@@ -129,10 +135,11 @@ def _load_encoder(path: Path) -> Model:
     tensors, header = files.load(path, "encoder")
     check_header(path, header, "encoder", FORMAT)
     with reading(path, "encoder"):
+        seen = {name: tensors.pop(name) for name in list(tensors) if name.startswith("seen.")}
         encoder = encoders.build(header["name"], header["config"])
         encoder.load_state_dict(tensors)
         described = {key: header[key] for key in ("name", "config", "recipe")}
-        model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}), described)
+        model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}), described, seen)
         if model.fingerprint != header["fingerprint"]:
             raise InputError(f"{path}: damaged: its fingerprint is {model.fingerprint}, not {header['fingerprint']}")
     return model

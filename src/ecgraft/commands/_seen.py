@@ -1,0 +1,104 @@
+"""What a graft or an encoder has learnt from, kept so that it is found again among records that are to test it.
+
+A graft's file carries checksums and a sketch of shapes (no signal, no name, no patient). Keys of the patients, which
+somebody with a list of numbers could turn back, stay in the model's own training folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..record import InputError
+from ..store import Store
+from ..store.shapes import seen_in, shapes, sketch
+
+SAMPLES, PATIENT, ALIKE = "same samples", "same patient", "alike"  # kinds of leak, the surest first
+PERSONS = "persons.npy"
+SHOWN = 5  # records in a message
+
+
+def tensors(store: Store, rows: np.ndarray, progress: bool = False) -> dict[str, torch.Tensor]:
+    """What a file says of the records that were learnt from: "seen.samples" (n,), "seen.shapes" (m, 8)."""
+    checksums = np.unique(np.asarray(store.number("checksum"))[rows])
+    sketched = sketch(shapes(store, progress), np.asarray(rows))
+    pairs = {"seen.samples": checksums, "seen.shapes": sketched}
+    return {name: torch.from_numpy(values.view(np.int64).copy()) for name, values in pairs.items()}
+
+
+def note_persons(folder: Path, store: Store, rows: np.ndarray) -> None:
+    """Keeps the keys of the patients beside the training; not for passing on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / (PERSONS + ".part")).open("wb") as file:
+        np.save(file, np.unique(np.asarray(store.number("person"))[rows]))
+    os.replace(folder / (PERSONS + ".part"), folder / PERSONS)
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """Records of a test that were learnt from, by kind: rows of the store."""
+
+    kinds: dict[str, np.ndarray]
+
+    @property
+    def rows(self) -> np.ndarray:
+        return np.unique(np.concatenate([*self.kinds.values(), np.zeros(0, np.int64)])).astype(np.int64)
+
+    @property
+    def sure(self) -> bool:
+        """Whether there is more than a likeness."""
+        return any(len(self.kinds.get(kind, ())) for kind in (SAMPLES, PATIENT))
+
+    def describe(self, store: Store) -> str:
+        counts = [f"{len(rows)} {kind}" for kind, rows in self.kinds.items() if len(rows)]
+        names = [store.column("id")[int(i)] for i in self.rows[:SHOWN]]
+        return f"{', '.join(counts)}: {', '.join(names)}{' ...' if len(self.rows) > SHOWN else ''}"
+
+
+def find(
+    parts: list[dict[str, torch.Tensor]], persons: Path | None, store: Store, rows: np.ndarray, progress=False
+) -> Leaks:
+    """Which of the rows were learnt from, by what files say ("seen.NAME" tensors) and by the keys of patients."""
+    known = {name: _together(parts, name) for name in ("seen.samples", "seen.shapes")}
+    kinds, left = {}, np.asarray(rows)
+    kinds[SAMPLES] = left[np.isin(np.asarray(store.number("checksum"))[left], known["seen.samples"])]
+    left = np.setdiff1d(left, kinds[SAMPLES])
+    kinds[PATIENT] = left[np.isin(np.asarray(store.number("person"))[left], _persons(persons))]
+    left = np.setdiff1d(left, kinds[PATIENT])
+    alike = seen_in(known["seen.shapes"], shapes(store, progress)) if len(known["seen.shapes"]) else left[:0]
+    kinds[ALIKE] = np.intersect1d(left, alike)
+    return Leaks(kinds)
+
+
+def settle(found: Leaks, store: Store, rows: np.ndarray, rule: str) -> np.ndarray:
+    """The rows that are left to score by a rule: refuse (InputError if any was learnt from for sure), drop or allow."""
+    if rule == "refuse" and found.sure:
+        raise InputError(
+            f"{store.path}: {len(found.rows)} of {len(rows)} records were learnt from ({found.describe(store)}). "
+            "Score others, leave these out with --leaks drop, or score them all the same with --leaks allow"
+        )
+    if rule != "drop":
+        return rows
+    left = np.setdiff1d(rows, found.rows)
+    if not len(left):
+        raise InputError(f"{store.path}: all {len(rows)} records were learnt from; take other records to test with")
+    return left
+
+
+def _together(parts: list[dict[str, torch.Tensor]], name: str) -> np.ndarray:
+    arrays = [part[name].numpy().view(np.uint64) for part in parts if name in part]
+    return np.concatenate(arrays) if arrays else np.zeros(0, np.uint64)
+
+
+def _persons(path: Path | None) -> np.ndarray:
+    if path is None or not path.is_file():
+        return np.zeros(0, np.uint64)
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}); delete it to go on without this check") from error
+    return found.astype(np.uint64)
