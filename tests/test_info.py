@@ -59,6 +59,20 @@ def test_graft_says_which_output_is_which_diagnosis(graft):
     assert row(text, "recipe").endswith(Recipe().describe()) and row(text, "seed") == "seed 3"
 
 
+def test_graft_says_how_sure_it_is(tmp_path):
+    """Of label A "yes" is possible from 1 - 0.75 on and "no" up to 0.5; of B too few records are known."""
+    task = {"name": "t", "kind": "multilabel", "labels": ["A", "B"], "codes": {"A": ["x:1"], "B": ["x:2"]}}
+    more = {"conformal": {"coverage": 0.9, "limits": [[0.5, 0.75], [0.1, None]]}, "calibration": {"temperature": 1.25}}
+    for limit, words in ((2.5, "farther than 2.5 from the training records (limit of 40 "), (None, "cannot be told")):
+        head = GRAFT | more | {"task": task, "format_version": 2, "distance": {"limit": limit, "records": 40}}
+        save_file(TENSORS, tmp_path / "g.safetensors", {"ecgraft": json.dumps(head)})
+        text = shown(tmp_path / "g.safetensors")
+        assert row(text, "unusual record").startswith(f"unusual record {words}")
+    assert row(text, "0 A") == "0 A 0.375 0.25 0.5 x:1" and row(text, "1 B") == "1 B any any x:2"
+    assert row(text, "coverage").endswith("possible ones in 90 % of records")
+    assert row(text, "calibration") == "calibration temperature 1.25"
+
+
 def test_what_comes_out_of_a_file_does_not_steer_the_terminal(graft):
     text = shown(graft)
     assert "\x1b" not in text and "[bold] [31mred" in text

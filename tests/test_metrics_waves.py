@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgraft.metrics import beats, bootstrap, match, waves
+from ecgraft.metrics import beats, bootstrap, challenges, match, waves
 from ecgraft.record import QRS, SPAN, WAVE, P, T, waves_array
 
 RATE = 500  # 75 samples are 150 ms
@@ -167,4 +167,4 @@ def test_beats_are_counted_inside_the_scored_part():
     ],
 )
 def test_the_cpsc2019_rule(predicted, score):
-    assert beats.cpsc2019([60, 1000, 2000, 3000, 4000, 4900], predicted, rate=500) == score
+    assert challenges.cpsc2019([60, 1000, 2000, 3000, 4000, 4900], predicted, rate=500) == score

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ecgraft.model import Graft, Model, infer
-from ecgraft.model.model import FORMAT
+from ecgraft.model.graft import FORMAT
 from ecgraft.model.predict import decide
 from ecgraft.nn import files
 from ecgraft.nn.network import HeadConfig, Network, build_head

@@ -56,6 +56,16 @@ def test_standardising_is_taken_back_exactly():
     assert np.allclose(_probe.logits(head, features), before, atol=1e-4)
 
 
+def test_a_new_head_begins_at_the_odds_of_the_classes():
+    head = Pooled(2, 2)
+    torch.nn.init.zeros_(head.linear.weight)
+    probe = _probe.Probe("x", head, np.random.default_rng(0).random((7, 2)).astype(np.float32))
+    y, known = np.array([[1, 0], [0, 0], [0, 1], [0, 0]]), np.array([[1, 1], [1, 1], [1, 0], [1, 1]], bool)
+    probe.start_at(y, known)
+    expected = [np.log(1.5 / 3.5), np.log(0.5 / 3.5)]
+    assert np.allclose(probe({"x": torch.zeros(1, 2)})["x"].detach(), expected, atol=1e-6)
+
+
 def test_features_are_computed_once_and_only_where_asked_for(corpus, monkeypatch):
     made, asked = job(corpus), []
     real = _features.features

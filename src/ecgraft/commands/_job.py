@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from .. import __version__, adapters, views
 from ..model import Graft, Model
-from ..nn.network import HeadConfig, Network, build_head
+from ..nn.network import DENSE, HeadConfig, Network, build_head
 from ..objectives.supervised import Config as Loss
 from ..objectives.supervised import Supervised
 from ..plugs import configure
@@ -31,8 +31,9 @@ from ..signal.recipe import Recipe
 from ..training import Config as Training
 from ..training import Examples, Sampler, fit
 from ..training.loop import CHECKPOINT
-from . import _score
+from . import _calibrate, _probe, _score
 from ._examples import Corpus, window_recipe
+from ._features import features, kept_features
 from ._say import say
 
 TRAINING = {"rate": 1e-3, "average": 0.98}  # where adapting differs from the defaults of training.Config
@@ -53,6 +54,8 @@ class Settings:
     start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
     head            dropout and width of the head; leads: joint (one pass) or each (one by one)
     training        steps, rate ... (training.Config); where they are not given: TRAINING, and `fitting_steps`
+    calibrate       how probabilities are corrected on the validation part: temperature, isotonic or none
+    coverage        share of the records whose true answer is to be among those that are called possible
     """
 
     adapter: str = "full"
@@ -65,6 +68,8 @@ class Settings:
     start: Literal["graft", "new"] = "graft"
     head: HeadConfig = HeadConfig()
     training: dict = Field(default_factory=dict)
+    calibrate: Literal["temperature", "isotonic", "none"] = "temperature"
+    coverage: float = Field(0.9, gt=0, lt=1)
 
 
 def with_defaults(options: Settings, steps: int, seed: int) -> Settings:
@@ -72,9 +77,9 @@ def with_defaults(options: Settings, steps: int, seed: int) -> Settings:
     return replace(options, training=TRAINING | {"steps": steps, "seed": seed} | options.training)
 
 
-def fitting_steps(records: int, batch: int) -> int:
-    """Steps for a graft: PASSES over the records, within STEPS."""
-    return min(max(round(PASSES * records / batch), STEPS[0]), STEPS[1])
+def fitting_steps(records: int, batch: int, least: int = STEPS[0], most: int = STEPS[1]) -> int:
+    """Steps for a graft: PASSES over the records, but at least `least` and at most `most`."""
+    return min(max(round(PASSES * records / batch), least), most)
 
 
 @dataclasses.dataclass
@@ -112,24 +117,54 @@ class Job:
         self._check_classes()
         network = self._network()
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
-        options = self.options
-        loss = Loss(smoothing=options.smoothing)
-        objective = Supervised(network, {self.name: self.corpus.task}, loss, self._views())
-        sampler = Sampler(
-            examples, options.batch, self.recipe.samples,
-            seed=self.training.seed, balance=options.balance, device=self.device,
-        )  # fmt: skip
         if folder:
             self._claim(folder)
-        result = fit(
-            objective, sampler, self.training, validate=self._score(calibration) if len(self.validation) else None,
+        learner, examples, views = network, examples, self._views()
+        if self.probing:
+            (learner, examples), views = self._probing(network, examples), None
+        loss = Loss(smoothing=self.options.smoothing)
+        sampler = Sampler(
+            examples, self.options.batch, self.recipe.samples,
+            seed=self.training.seed, balance=self.options.balance, device=self.device,
+        )  # fmt: skip
+        self.result = result = fit(
+            Supervised(learner, {self.name: self.corpus.task}, loss, views), sampler, self.training,
+            validate=self._score(calibration) if len(self.validation) else None,
             device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
         )  # fmt: skip
+        if self.probing:
+            learner.fold()
         graft = self._pack(network.to("cpu").eval(), calibration, result)
         save(graft)
         if folder:
             (folder / CHECKPOINT).unlink()
         return graft
+
+    def answer(self, network: Network | _probe.Probe, rows: np.ndarray) -> _score.Answers:
+        """What a network of this job, or a probe in the making, says of records."""
+        if self.probing:
+            h = self.features(rows)
+            return _score.Answers(
+                rows, logits=_probe.logits(network.eval().heads[self.name], h, self.device), features=h
+            )
+        return _score.answer(network, self.corpus, rows, self.cache, device=self.device)
+
+    @property
+    def probing(self) -> bool:
+        """Whether only a Pooled head learns, on features that never change, so that they are computed once."""
+        options = self.options
+        return options.adapter == "linear" and not options.augment and self.corpus.task.kind not in DENSE
+
+    def features(self, rows: np.ndarray) -> np.ndarray:
+        """The pooled features of the model's own encoder, (n, D)."""
+        return kept_features(self.model, self.recipe, self.cache, rows, self.device)
+
+    def _probing(self, network: Network, examples: Examples) -> tuple[_probe.Probe, _probe.FeatureExamples]:
+        h = self.features(examples.index)
+        probe = _probe.Probe(self.name, network.heads[self.name], h)
+        if self.corpus.task.kind != "regression" and not self._can_start():
+            probe.start_at(examples.y, examples.known)
+        return probe, _probe.FeatureExamples(h, examples.y, examples.known)
 
     def _views(self):
         """The augmentation; noise passes through the recipe's filter, as that of real records did."""
@@ -175,7 +210,7 @@ class Job:
 
     def _score(self, calibration: dict):
         def score(objective: Supervised) -> float:
-            found = _score.answer(objective.network, self.corpus, self.validation, self.cache, device=self.device)
+            found = self.answer(objective.network, self.validation)
             if found.logits is not None and not np.isfinite(found.logits).all():
                 raise InputError("the weights grew beyond all bounds; lower the learning rate (training.rate=0.0003)")
             return _score.main_score(self.corpus, found, calibration)
@@ -209,14 +244,22 @@ class Job:
         if self.progress:
             say(text, mark="note:")
 
+    def _some_features(self, network: Network) -> np.ndarray:
+        """The pooled features of training records, for the distance that tells what is unlike them."""
+        rows = _calibrate.some(self.train)
+        if self.probing:
+            return self.features(rows)
+        return features(network.encoder, self.recipe, self.cache, rows, self.device)
+
     def _pack(self, network: Network, calibration: dict, result) -> Graft:
-        thresholds, found = {}, None
-        if len(self.validation):
-            found = _score.answer(network, self.corpus, self.validation, self.cache)
-            fitted, thresholds = _score.calibrated(self.corpus, found)
-            calibration = calibration | fitted
+        found = self.answer(network.to(self.device), self.validation) if len(self.validation) else None
+        fitted = _calibrate.fit(
+            self.corpus, found, self._some_features(network), calibration, self.options.calibrate, self.options.coverage
+        )
+        network.to("cpu")
         tensors = {f"encoder.{key}": value for key, value in adapters.saved(network.encoder).items()}
         tensors |= {f"head.{key}": value for key, value in network.heads[self.name].state_dict().items()}
+        tensors |= fitted.tensors
         card = {
             "date": datetime.date.today().isoformat(),
             "records": {"train": len(self.train), "validation": len(self.validation)},
@@ -228,5 +271,6 @@ class Job:
         return Graft(
             self.name, self.corpus.task, self.recipe, self.options.adapter, asdict(self.options.head),
             self.model.fingerprint, {key: value.detach().clone() for key, value in tensors.items()},
-            adapter_config=self.options.adapter_config, thresholds=thresholds, calibration=calibration, card=card,
+            adapter_config=self.options.adapter_config, thresholds=fitted.thresholds, calibration=fitted.calibration,
+            conformal=fitted.conformal, distance=fitted.distance, card=card,
         )  # fmt: skip

@@ -9,15 +9,31 @@ from ..metrics import waves as wave_metrics
 from ..metrics.bootstrap import Estimate
 from ..model import Graft
 from ..report import Page, plots
-from . import _score
+from ..tasks import Task
+from . import _gallery, _score
 from ._examples import Corpus
 
-EXAMPLES = 4  # ECGs shown of a task
+OTHERS = {  # scores over all labels, and what they are called
+    "accuracy": "accuracy",
+    "micro auroc": "micro AUROC",
+    "micro f1": "micro F1",
+    "macro f2": "macro F2 (CinC 2020, phase 1)",
+    "macro g2": "macro G2 (CinC 2020, phase 1)",
+    "fmax": "F-max over records",
+    "ranking loss": "ranking loss (0 is best)",
+    "coverage error": "coverage error (labels to go through)",
+    "cinc2017": "CinC 2017: mean F1 of N, A, O",
+    "cpsc2018": "CPSC 2018: mean F1 of the nine classes",
+    "cinc2020": "CinC 2020",
+    "cinc2021": "CinC 2021",
+}
 CROWDED = 10  # more classes than this get no curves
 
 
-def add_task(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
-    """A section: `scores` are Estimates by name (_score.with_intervals)."""
+def add_task(
+    page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict, gallery: int = _gallery.EXAMPLES
+) -> None:
+    """A section: `scores` are Estimates by name (_score.with_intervals); `gallery` failures of each kind are drawn."""
     page.section(graft.name, _introduction(graft, corpus, found))
     {
         "multilabel": _classes,
@@ -27,14 +43,20 @@ def add_task(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, sc
         "peaks": _peaks,
         "regression": _values,
     }[corpus.task.kind](page, graft, corpus, found, scores)
+    if gallery:
+        _gallery.add_gallery(page, graft, corpus, found, gallery)
 
 
 def main_estimate(graft: Graft, scores: dict) -> tuple[str, Estimate]:
     """The score that a task is known by, and its name."""
-    if "cinc2017" in scores:
-        return "mean F1 of N, A, O", scores["cinc2017"]
-    name = graft.task.metric
-    return {"mean f1": "mean boundary F1"}.get(name, name.replace("auroc", "AUROC").replace("f1", "F1")), scores[name]
+    return main_name(graft.task), scores[_score.headline(graft.task)]
+
+
+def main_name(task: Task) -> str:
+    """The headline's name for people."""
+    name = _score.headline(task)
+    known = {"mean f1": "mean boundary F1", "cinc2017": "mean F1 of N, A, O", "mae": "mean absolute error"}
+    return known.get(name, name.replace("auroc", "AUROC").replace("f1", "F1"))
 
 
 def add_training(page: Page, logs: dict[str, list[dict]]) -> None:
@@ -77,6 +99,8 @@ def _classes(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, sc
     table.append(["macro", None, *(scores[f"macro {n}"] for n in ("auroc", "ap", "f1")), None, None, None])
     head = ["class", "positives", "AUROC", "AP", "F1", "sensitivity", "specificity", "ECE"]
     page.table(head, table, totals=1)
+    others = {name: text for name, text in OTHERS.items() if name in scores and np.ndim(scores[name].value) == 0}
+    page.table(["score of all labels together", "value"], [[text, scores[name]] for name, text in others.items()])
     p = _score.probabilities(corpus.task, found, graft.calibration)
     if len(labels) > CROWDED:
         pictures = {"AUROC with 95 % interval": plots.intervals(labels, scores["auroc"], "AUROC")}
@@ -86,20 +110,6 @@ def _classes(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, sc
     if corpus.task.kind == "multiclass":
         pictures = {"Reference (rows), answer (columns)": plots.confusion(scores["confusion"].value, labels)} | pictures
     page.figures(pictures)
-    _class_examples(page, graft, corpus, found, p)
-
-
-def _class_examples(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, p: np.ndarray) -> None:
-    """The answers that were most surely wrong."""
-    labels, rows = graft.task.labels, found.rows
-    y, known = corpus.y[rows], corpus.known_each[rows]
-    wrong = np.where(known, np.where(y == 1, 1 - p, p), 0).max(1)
-    page.text("The records whose answer was most surely wrong:")
-    for i in np.argsort(-wrong)[:EXAMPLES]:
-        record = corpus.store.record(int(rows[i])).but(waves=None, scored=None)
-        truth = ", ".join(label for label, yes in zip(labels, y[i]) if yes) or "none of them"
-        said = ", ".join(f"{label} {v:.2f}" for label, v in sorted(zip(labels, p[i]), key=lambda pair: -pair[1])[:3])
-        page.ecg(record, seconds=min(10.0, record.seconds), caption=f"{record.id}: reference {truth}; predicted {said}")
 
 
 def _waves(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
@@ -117,12 +127,11 @@ def _waves(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scor
         totals=1,
         caption="A boundary is found if it is within 150 ms. CSE: the tolerance of the SD (CSE working party 1985).",
     )
-    f1 = wave_metrics.scores(found.counts)["mean f1"]  # per record
-    order = np.argsort(np.nan_to_num(f1, nan=1.0))
-    page.text("The two records that went worst, and two that went like most:")
-    for i in [*order[:2], *order[len(order) // 2 : len(order) // 2 + 2]]:
-        record = corpus.store.record(int(found.rows[i]))
-        page.ecg(record, found.waves[i], caption=f"{record.id}: mean boundary F1 {f1[i]:.3f}")
+    f1 = np.nan_to_num(wave_metrics.scores(found.counts)["mean f1"], nan=1.0)  # per record
+    i = int(np.argsort(f1, kind="stable")[len(f1) // 2])
+    record = corpus.store.record(int(found.rows[i]))
+    page.text("A record that went like most:")
+    page.ecg(record, found.waves[i], caption=f"{record.id}: mean boundary F1 {f1[i]:.3f}")
 
 
 def _beats(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
@@ -138,12 +147,6 @@ def _peaks(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scor
     names = {"sensitivity": "sensitivity", "precision": "PPV", "f1": "F1", "cpsc2019": "score of CPSC2019"}
     rows = [[text, scores[name]] for name, text in names.items()]
     page.table(["score", "value"], rows, caption="An R peak is found if it is within 150 ms (CPSC2019: 75 ms).")
-    order = np.argsort(found.counts[:, 3] - found.counts[:, 1:3].sum(1), kind="stable")
-    page.text("The records that went worst:")
-    for i in order[:EXAMPLES]:
-        record = corpus.store.record(int(found.rows[i]))
-        hits, missed, false = found.counts[i, :3].astype(int)
-        page.ecg(record, caption=f"{record.id}: {hits} R peaks found, {missed} missed, {false} false")
 
 
 def _values(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 
 from ..metrics import beats as beat_metrics
-from ..metrics import bootstrap, calibrate, classify
+from ..metrics import bootstrap, calibrate, challenges, classify, ranking
 from ..metrics import waves as wave_metrics
-from ..metrics.sums import ratio
+from ..metrics.sums import macro, ratio
 from ..model import infer
-from ..nn.heads import Features
-from ..nn.network import Network
 from ..objectives.supervised import read_at
 from ..signal import peaks as peak_signal
 from ..signal import waves as wave_rows
 from ..tasks import Task
+from . import _label_scores
 from ._examples import Corpus
 
 TOLERANCE = 0.150  # s, of a wave's boundary
@@ -36,6 +35,8 @@ class Answers:
                false, and the record's score by the rule of CPSC2019
     confusion  (n, K, K) beats per record, reference in the rows
     features   (n, D) pooled
+    loss       (n,) of answers per sample or beat: mean -log p of the reference
+    surely     (n,) of answers per sample or beat: how surely wrong the wrong ones are, 0 where none is wrong
     """
 
     rows: np.ndarray
@@ -45,22 +46,38 @@ class Answers:
     counts: np.ndarray | None = None
     confusion: np.ndarray | None = None
     features: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    surely: np.ndarray | None = None
+
+    def take(self, which: np.ndarray) -> Answers:
+        """The answers of some of the records."""
+        which = np.asarray(which)
+        if which.dtype == bool:
+            which = np.flatnonzero(which)
+        arrays = {name: [v[i] for i in which] if isinstance(v, list) else v[which] for name, v in _given(self)}
+        return Answers(**arrays)
 
 
 def answer(network, corpus: Corpus, rows: np.ndarray, cache, *, batch=32, device="cpu") -> Answers:
     """Runs a network of one head over records."""
     examples, features, (name,) = corpus.examples(rows, cache), [], network.heads
-    both = Network(network.encoder, {name: network.heads[name], "features": Features()}, network.recipe).eval()
+    both = infer.with_features(network)
 
     def outputs():
         for i, said in infer.run(both, examples, network.recipe.samples, batch=batch, device=device):
-            features.append(said["features"])
+            features.append(said[infer.FEATURES])
             yield i, said[name]
 
     read = {"waves": _answer_waves, "beats": _answer_beats, "peaks": _answer_peaks}.get(
         corpus.task.kind, _answer_records
     )
     return replace(read(outputs(), corpus, rows, cache), features=np.array(features))
+
+
+def _given(found: Answers) -> list[tuple]:
+    """The fields that hold something."""
+    pairs = ((field.name, getattr(found, field.name)) for field in fields(found))
+    return [(name, value) for name, value in pairs if value is not None]
 
 
 def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) -> Callable[[np.ndarray], dict]:
@@ -75,13 +92,35 @@ def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) 
             return lambda w: _of_peaks(np.tensordot(w, found.counts, 1), w)
         case "regression":
             return lambda w: _of_values(corpus.y[rows, 0], values(found, calibration), w)
-        case "multiclass":
-            p = probabilities(task, found, calibration)
-            return lambda w: _with_challenge(task, classify.multiclass(corpus.y[rows].argmax(1), p, w))
         case _:
-            p = probabilities(task, found, calibration)
-            limits = np.array([thresholds.get(label, 0.5) for label in task.labels])
-            return lambda w: classify.multilabel(corpus.y[rows], p, limits, corpus.known_each[rows], w)
+            return _of_labels(corpus, found, calibration, thresholds)
+
+
+def headline(task: Task) -> str:
+    """The score that a report gives first: the task's main one, or that of the challenge with these classes."""
+    return "cinc2017" if task.kind == "multiclass" and set("NAO") <= set(task.labels) else task.metric
+
+
+def main(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) -> Callable[[np.ndarray], dict]:
+    """As `scorer`, with the headline alone: for the many bootstraps of tables."""
+    name, rows = headline(corpus.task), found.rows
+    if name == "macro auroc" and corpus.task.kind == "multilabel":
+        p, y, known = probabilities(corpus.task, found, calibration), corpus.y[rows], corpus.known_each[rows]
+        return lambda w: {name: macro(ranking.auroc(y, p, known, w))[0]}
+    every = scorer(corpus, found, calibration, thresholds)
+    return lambda w: {name: every(w)[name]}
+
+
+def estimate(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict, replicates: int, seed: int):
+    """The headline as an Estimate, resampling patients."""
+    scores = main(corpus, found, calibration, thresholds)
+    return with_intervals(corpus, scores, found, replicates, seed)[headline(corpus.task)]
+
+
+def plain(estimate: bootstrap.Estimate) -> dict:
+    """One Estimate as JSON has it."""
+    numbers = zip(("value", "low", "high"), estimate)
+    return {key: round(float(v), 6) if np.isfinite(v) else None for key, v in numbers}
 
 
 def main_score(corpus: Corpus, found: Answers, calibration: dict) -> float:
@@ -95,23 +134,43 @@ def with_intervals(corpus: Corpus, scores: Callable, found: Answers, replicates:
     return bootstrap.estimate(scores, corpus.patients(found.rows), replicates, seed)
 
 
-def calibrated(corpus: Corpus, found: Answers) -> tuple[dict, dict]:
-    """The temperature and the thresholds (label -> probability) that validation answers ask for."""
+def calibrated(corpus: Corpus, found: Answers, method: str = "temperature") -> tuple[dict, dict]:
+    """The calibration (temperature, isotonic or none) and the thresholds (label -> probability), from validation."""
     task, rows = corpus.task, found.rows
     if task.kind not in ("multilabel", "multiclass") or not len(rows):
         return {}, {}
     y = np.where(corpus.known_each[rows], corpus.y[rows], -1)
+    truth = classes(corpus, rows) if task.kind == "multiclass" else y
+    calibration = {"temperature": calibrate.temperature(found.logits, truth)} if method == "temperature" else {}
+    if method == "isotonic":
+        calibration = calibrate.isotonic(found.logits, truth)
     if task.kind == "multiclass":
-        index = np.where(y.max(1) == 1, y.argmax(1), -1)
-        return {"temperature": calibrate.temperature(found.logits, index)}, {}
-    calibration = {"temperature": calibrate.temperature(found.logits, y)}
+        return calibration, {}
     chosen = calibrate.thresholds(y, probabilities(task, found, calibration), between=True).value
     return calibration, {label: float(v) for label, v in zip(task.labels, chosen)}
 
 
+def classes(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """(n,) index of the class of records of a multiclass task, -1 unknown."""
+    known = corpus.known_each[rows].all(1)
+    return np.where(known, corpus.y[rows].argmax(1), -1)
+
+
 def probabilities(task: Task, found: Answers, calibration: dict) -> np.ndarray:
     """(n, K) calibrated."""
-    return calibrate.probability(found.logits, calibration.get("temperature", 1.0), task.kind)
+    return calibrate.probability(found.logits, calibration, task.kind)
+
+
+def decisions(task: Task, p: np.ndarray, thresholds: dict) -> np.ndarray:
+    """Which labels are said to hold, (n, K) bool: the likeliest one, or those at or above their thresholds."""
+    if task.kind == "multiclass":
+        return p.argmax(1)[:, None] == np.arange(p.shape[1])
+    return p >= limits(task, thresholds)
+
+
+def limits(task: Task, thresholds: dict) -> np.ndarray:
+    """(K,) the probability from which on a label is said to hold."""
+    return np.array([thresholds.get(label, 0.5) for label in task.labels])
 
 
 def values(found: Answers, calibration: dict) -> np.ndarray:
@@ -124,20 +183,22 @@ def _answer_records(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers
 
 
 def _answer_peaks(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
-    store, found, counts = corpus.store, [], []
+    store, found, counts, wrong = corpus.store, [], [], []
     for i, probability in outputs:
         row = int(rows[i])
         native, seconds = float(store.number("rate")[row]), store.number("length")[row] / store.number("rate")[row]
-        said = peak_signal.decode(probability[cache.present_slots(row), 1].mean(0), cache.rate, to=native)
+        mean = probability[cache.present_slots(row), 1].mean(0)  # (T,)
+        said = peak_signal.decode(mean, cache.rate, to=native)
         truth = store.beats(row)["sample"]
-        score = beat_metrics.cpsc2019(truth, said, native, seconds)
+        score = challenges.cpsc2019(truth, said, native, seconds)
         found.append(said)
         counts.append([*beat_metrics.count(truth, said, native, TOLERANCE), score])
-    return Answers(rows, peaks=found, counts=np.array(counts))
+        wrong.append(_wrong_peaks(mean, truth / native, said / native, cache.rate))
+    return Answers(rows, peaks=found, counts=np.array(counts), **_columns(wrong))
 
 
 def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
-    store, found, counts = corpus.store, [], []
+    store, found, counts, wrong = corpus.store, [], [], []
     for i, probability in outputs:
         row = int(rows[i])
         slots = cache.lead_slots(row)  # per lead of the record its slot, -1 where the recipe has no use for it
@@ -148,19 +209,45 @@ def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
         found.append(said)
         truth, spans = store.waves(row), store.scored(row)
         counts.append(wave_metrics.count(truth, said, spans, native, used.tolist(), TOLERANCE))
-    return Answers(rows, waves=found, counts=np.array(counts))
+        classes, scored = (a[0] for a in cache.waves(np.array([row]), np.array([0]), probability.shape[-1]))  # (C, T)
+        wrong.append(_wrongness(probability.transpose(0, 2, 1)[scored], classes[scored]))
+    return Answers(rows, waves=found, counts=np.array(counts), **_columns(wrong))
 
 
 def _answer_beats(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
-    K, matrices = len(corpus.task.labels), []
+    K, matrices, wrong = len(corpus.task.labels), [], []
     for i, probability in outputs:
         at, truth = cache.beats_of(int(rows[i]), corpus.task)
         present = torch.zeros(1, probability.shape[0], dtype=torch.bool)
         present[0, cache.present_slots(int(rows[i]))] = True
         log = torch.from_numpy(np.log(np.maximum(probability, 1e-12)))[None]
-        said = read_at(log, present, torch.from_numpy(at.astype(np.int64))[None])[0].argmax(-1).numpy()
-        matrices.append(classify.confusion(truth, said, K))
-    return Answers(rows, confusion=np.array(matrices))
+        said = read_at(log, present, torch.from_numpy(at.astype(np.int64))[None])[0]  # (P, K)
+        matrices.append(classify.confusion(truth, said.argmax(-1).numpy(), K))
+        wrong.append(_wrongness(said.softmax(-1).numpy(), truth))
+    return Answers(rows, confusion=np.array(matrices), **_columns(wrong))
+
+
+def _wrongness(p: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """`loss` and `surely` of one record, from probabilities (n, K) and reference classes (n,)."""
+    if not len(truth):
+        return 0.0, 0.0
+    loss = -np.log(np.maximum(p[np.arange(len(truth)), truth], 1e-6))
+    return float(loss.mean()), float(np.where(p.argmax(-1) != truth, p.max(-1), 0).mean())
+
+
+def _wrong_peaks(p: np.ndarray, truth: np.ndarray, said: np.ndarray, rate: float) -> tuple[float, float]:
+    """`loss` and `surely` of one record: p (T,) that a peak is near; times in s."""
+    near = np.abs(truth[:, None] - said) <= TOLERANCE  # (truth, said)
+    at = np.clip(np.round(np.concatenate([truth, said[~near.any(0)]]) * rate).astype(int), 0, len(p) - 1)
+    right = np.where(np.arange(len(at)) < len(truth), p[at], 1 - p[at])
+    wrong = np.concatenate([~near.any(1), np.ones(len(at) - len(truth), bool)])
+    loss = -np.log(np.maximum(right, 1e-6))
+    return float(loss.mean()) if len(at) else 0.0, float(np.where(wrong, 1 - right, 0).sum())
+
+
+def _columns(wrong: list[tuple[float, float]]) -> dict:
+    loss, surely = np.array(wrong).reshape(-1, 2).T
+    return {"loss": loss, "surely": surely}
 
 
 def _of_confusion(matrix: np.ndarray) -> dict:
@@ -169,8 +256,8 @@ def _of_confusion(matrix: np.ndarray) -> dict:
     scores = {"f1": f1, "sensitivity": classify.sensitivity(count), "precision": classify.precision(count)}
     diagonal = np.trace(matrix, axis1=-2, axis2=-1)
     total = matrix.sum(axis=(-2, -1))
-    macro = np.nanmean(np.where(np.isnan(f1).all(-1, keepdims=True), 0, f1), axis=-1)
-    return scores | {"accuracy": ratio(diagonal, total), "macro f1": macro, "confusion": matrix}
+    mean = np.nanmean(np.where(np.isnan(f1).all(-1, keepdims=True), 0, f1), axis=-1)
+    return scores | {"accuracy": ratio(diagonal, total), "macro f1": mean, "confusion": matrix}
 
 
 def _of_peaks(counts: np.ndarray, w: np.ndarray) -> dict:
@@ -185,8 +272,20 @@ def _of_values(y: np.ndarray, said: np.ndarray, w: np.ndarray) -> dict:
     return {"mae": mae, "bias": bias, "rmse": np.sqrt(square), "r2": 1 - ratio(square, spread)}
 
 
-def _with_challenge(task: Task, scores: dict) -> dict:
-    """Adds the CinC 2017 score where the task has its classes."""
-    if set("NAO") <= set(task.labels):
-        scores["cinc2017"] = classify.cinc2017(scores["confusion"], task.labels)
+def _of_labels(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) -> Callable[[np.ndarray], dict]:
+    """The scorer of a multilabel or multiclass task."""
+    task, rows = corpus.task, found.rows
+    p, y, known = probabilities(task, found, calibration), corpus.y[rows], corpus.known_each[rows]
+    called = decisions(task, p, thresholds)
+
+    def scores(w: np.ndarray) -> dict:
+        if task.kind == "multiclass":
+            of = classify.multiclass(classes(corpus, rows), p, w)
+        else:
+            of = classify.multilabel(y, p, limits(task, thresholds), known, w)
+        if headline(task) == "cinc2017":
+            of["cinc2017"] = challenges.cinc2017(of["confusion"], task.labels)
+        of |= _label_scores.further(y, p, called, known, w)
+        return of | _label_scores.challenge(task, y, p, called, known, w)
+
     return scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from ..store import Store
 from ..tasks import Task
 from ..training import log
 from ..training.loop import LOG
-from . import _page, _score
+from . import _against, _certainty, _gallery, _groups, _leads, _page, _score
 from ._examples import Corpus
 from ._say import say
 from .adapt import pick_device
@@ -32,6 +33,9 @@ def evaluate(
     task: Annotated[str, "name of the graft"],
     to: Annotated[Path, "folder for report.json and report.html"],
     part: Annotated[str, "part of the store: test, validation, train or all"] = "test",
+    against: Annotated[str, "a second model to compare with: MODEL or MODEL:GRAFT"] = "",
+    subsets: Annotated[bool | None, "score with fewer leads too (default: of twelve, up to 2000 records)"] = None,
+    gallery: Annotated[int, "failures of each kind to draw; 0: none"] = _gallery.EXAMPLES,
     replicates: Annotated[int, "bootstrap replicates"] = 1000,
     seed: Annotated[int, "seed of the bootstrap"] = 0,
     device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
@@ -43,6 +47,7 @@ def evaluate(
     """
     loaded = Model.load(model)
     graft = loaded.graft(task)
+    rival = _against.load(against, task, graft.task) if against else None
     corpus = Corpus.open(Store(store), graft.task)
     rows = corpus.rows(part)
     found, scores = score(loaded, graft.name, corpus, rows, replicates, seed, device=device, progress=progress)
@@ -58,7 +63,12 @@ def evaluate(
         {key: summary[key] for key in ("model", "store", "part", "seed", "replicates")} | {"training": graft.card}
     )
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(rows)} records")
-    _page.add_task(page, graft, corpus, found, scores)
+    _page.add_task(page, graft, corpus, found, scores, gallery=0)
+    case = Case(loaded, graft, corpus, found, replicates, seed, device, progress)
+    summary |= add_details(page, case, subsets, rival)
+    if gallery:
+        page.section("Failures")
+        summary["gallery"] = _gallery.add_gallery(page, graft, corpus, found, gallery)
     trained = Path(model) / "training" / graft.name / LOG
     if trained.is_file():
         page.section("Training")
@@ -71,6 +81,58 @@ def evaluate(
         say(f"{name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), {len(rows)} records")
         say(f"report: {Path(to) / 'report.html'}")
     return summary
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graft and what it said of the records that it is scored on."""
+
+    model: Model
+    graft: Graft
+    corpus: Corpus
+    found: _score.Answers
+    replicates: int
+    seed: int
+    device: str
+    progress: bool
+
+
+def add_details(page: Page, case: Case, subsets: bool | None, rival: _against.Rival | None) -> dict:
+    """What stands behind the scores, as sections of the page and for JSON."""
+    graft, corpus, found = case.graft, case.corpus, case.found
+    given = {"replicates": case.replicates, "seed": case.seed}
+    cache = corpus.store.prepared(graft.recipe, progress=case.progress)
+    details = {"certainty": _certainty.measure(graft, corpus, found, **given)}
+    _certainty.add_certainty(page, graft, details["certainty"])
+    groups, leads = _groups.subgroups(graft, corpus, found, **given), []
+    if _leads.wants_subsets(subsets, graft, len(found.rows)):
+        network, device = case.model.network(graft.name), pick_device(case.device)
+
+        def answer(rows, cache):
+            return _score.answer(network, corpus, rows, cache, device=device)
+
+        leads = _leads.lead_subsets(graft, corpus, found, cache, answer, **given, progress=case.progress)
+    _groups.add_subgroups(page, graft, groups)
+    _leads.add_leads(page, graft, leads)
+    details["certainty"] = _certainty.plain(details["certainty"], graft)
+    details["subgroups"] = {title: {row.name: row.plain() for row in rows} for title, rows in groups.items()}
+    details["leads"] = {row.name: row.plain() for row in leads}
+    if rival:
+        compared = face(case, rival)
+        _against.add_comparison(page, graft, compared)
+        details["against"] = _against.plain(compared, graft.task)
+    return details
+
+
+def face(case: Case, rival: _against.Rival) -> _against.Compared:
+    """The rival's answers on the records that it can read, against those of the case."""
+    cache = case.corpus.store.prepared(rival.graft.recipe, progress=case.progress)
+    found = case.found.take(_against.common(cache, case.found))
+    if not len(found.rows):
+        raise InputError(f"--against {rival.name}: it can read none of these records")
+    network = rival.model.network(rival.graft.name)
+    theirs = _score.answer(network, case.corpus, found.rows, cache, device=pick_device(case.device))
+    return _against.contest(case.graft, case.corpus, found, rival, theirs, case.replicates, case.seed)
 
 
 def score(
@@ -110,14 +172,9 @@ def plain(scores: dict[str, Estimate], task: Task) -> dict:
     for name, estimate in scores.items():
         parts = [np.asarray(part, float) for part in estimate]
         if parts[0].ndim == 0:
-            out[name] = _triple(*parts)
+            out[name] = _score.plain(estimate)
         elif parts[0].ndim == 1:
-            out[name] = {label: _triple(*row) for label, *row in zip(labels, *parts, strict=True)}
+            out[name] = {label: _score.plain(row) for label, *row in zip(labels, *parts, strict=True)}
         else:
             out[name] = parts[0].tolist()
     return out
-
-
-def _triple(value, low, high) -> dict:
-    numbers = {"value": value, "low": low, "high": high}
-    return {key: round(float(v), 6) if np.isfinite(v) else None for key, v in numbers.items()}

@@ -74,10 +74,11 @@ def _trained(path: Path) -> list[Block]:
     kind, task, card = (found.get(key) or {} for key in ("kind", "task", "card"))
     facts = {"name": found.get("name"), "values": f"{count:,} ({path.stat().st_size / 1024:,.0f} KiB)"}
     facts |= {key: found.get(key) for key in ("adapter", "encoder", "fingerprint", "format_version")}
-    facts |= {"architecture": found.get("config"), "recipe": _sentence(found.get("recipe")), **card}
+    facts |= {"architecture": found.get("config"), "recipe": _sentence(found.get("recipe"))}
+    facts |= (_certainty(found) if kind == "graft" else {}) | card
     blocks = [(f"{kind or 'file'} {path}", _facts(facts))]
     if task:
-        blocks.append(_outputs(task, found.get("thresholds") or {}))
+        blocks.append(_outputs(task, found.get("thresholds") or {}, found.get("conformal") or {}))
     if found.get("metrics"):
         blocks.append(_metrics(found["metrics"]))
     return blocks
@@ -87,12 +88,45 @@ def _sentence(recipe: dict | None) -> str | None:
     return Recipe.from_dict(recipe).describe() if recipe else None
 
 
-def _outputs(task: dict, thresholds: dict) -> Block:
-    """The label table: which output is which diagnosis."""
-    table = _table("output", "label", "yes from", "codes")
+def _certainty(graft: dict) -> dict[str, str]:
+    """What a graft knows of its own certainty, in words."""
+    calibration, conformal, distance = (graft.get(key) or {} for key in ("calibration", "conformal", "distance"))
+    plain = {name: value for name, value in calibration.items() if isinstance(value, int | float)}
+    method = "isotonic" if len(plain) < len(calibration) else plain
+    facts = {"calibration": method or "none"}
+    if conformal:
+        facts["coverage"] = (
+            f"the true answer is among the possible ones in {_percent(conformal['coverage'])} of records"
+        )
+    if "half" in conformal:
+        half = conformal["half"]
+        facts["interval"] = "not known: too few validation records" if half is None else f"answer ± {half:.3g}"
+    if distance:
+        limit, records = distance.get("limit"), distance.get("records")
+        told = f"farther than {_plain(limit)} from the training records (limit of {records} validation records)"
+        facts["unusual record"] = "cannot be told: too few validation records" if limit is None else told
+    return facts
+
+
+def _percent(share) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _outputs(task: dict, thresholds: dict, conformal: dict) -> Block:
+    """The label table: which output is which diagnosis, and which probabilities leave it open."""
+    limits, pairs = conformal.get("limits"), task.get("kind") == "multilabel"
+    more = [] if not limits else ["yes possible from", "no possible up to"] if pairs else ["possible from"]
+    table = _table("output", "label", "yes from", *more, "codes")
     codes = task.get("codes") or {}
     for index, label in enumerate(task.get("labels") or [task.get("value")]):
-        table.add_row(str(index), _plain(label), _plain(thresholds.get(label)), _plain(codes.get(label)))
+        cells = [_plain(thresholds.get(label))]
+        if limits:
+            no, yes = limits[index] if pairs else (None, limits[index])
+            yes = None if pairs and no is None else yes  # then both answers are always possible
+            no = None if yes is None else no
+            ends = [None if yes is None else 1 - yes, *([no] if pairs else [])]
+            cells += ["any" if end is None else _plain(end) for end in ends]
+        table.add_row(str(index), _plain(label), *cells, _plain(codes.get(label)))
     return f"outputs of task {task.get('name')} ({task.get('kind')})", table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -65,19 +66,23 @@ def table(rows: list[dict]) -> str:
     """One line for each probability, value, wave or beat."""
     out = io.StringIO()
     columns = ["record", "graft", "what", "lead", "probability", "answer", "onset", "peak", "offset", "value"]
+    columns += ["verdict", "low", "high", "coverage", "unusual"]
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        same = {"record": row["record"], "graft": row["graft"]}
+        same = {"record": row["record"], "graft": row["graft"], "coverage": row.get("coverage", "")}
+        same["unusual"] = "cannot tell" if row["unusual"] is None else int(row["unusual"])
         for label, p in row.get("probability", {}).items():
-            writer.writerow(same | {"what": label, "probability": p, "answer": int(label in row["answer"])})
+            said = {"answer": int(label in row["answer"]), "verdict": row.get("verdict", {}).get(label, "")}
+            writer.writerow(same | {"what": label, "probability": p, **said})
         for wave in row.get("waves", []):
             times = {key: wave[key] for key in ("onset", "peak", "offset")}
             writer.writerow(same | {"what": wave["wave"], "lead": wave["lead"], **times})
         for beat in row.get("beats", []):
             writer.writerow(same | {"what": beat["class"], "peak": beat["time"]})
         if "value" in row:
-            writer.writerow(same | {"what": row["graft"], "value": row["value"]})
+            low, high = row.get("interval", ("", ""))
+            writer.writerow(same | {"what": row["graft"], "value": row["value"], "low": low, "high": high})
     return out.getvalue()
 
 
@@ -90,15 +95,39 @@ def page(said: list[tuple[Record, dict[str, Prediction]]]) -> Page:
         shown = record.but(waves=None, scored=None)
         made.ecg(shown, on_leads(waves, record) if waves else None, seconds=min(10.0, record.seconds))
         for name, prediction in predictions.items():
-            if prediction.probability:
-                ranked = sorted(prediction.probability.items(), key=lambda pair: -pair[1])[:12]
-                rows = [[label, p, "yes" if label in prediction.answer else "no"] for label, p in ranked]
-                made.table(["label", "probability", "answer"], rows, caption=name)
-            if prediction.value is not None:
-                made.text(f"{name}: {prediction.value:.1f}")
+            add_answer(made, name, prediction)
         notes = list(dict.fromkeys(note for p in predictions.values() for note in p.notes))
         made.text(*(f"Note: {note}." for note in notes))
     return made
+
+
+def add_answer(made: Page, name: str, said: Prediction) -> None:
+    """What a graft says of the record, and how sure it is."""
+    if said.probability:
+        ranked = sorted(said.probability.items(), key=lambda pair: -pair[1])[:12]
+        rows = [[label, p, "yes" if label in said.answer else "no"] for label, p in ranked]
+        head = ["label", "probability", "answer"]
+        if said.verdict:
+            head.append(f"at {100 * said.coverage:.0f} % coverage")
+            rows = [[*row, said.verdict[row[0]]] for row in rows]
+        made.table(head, rows, caption=name)
+    if said.sure is not None:
+        possible = ", ".join(said.possible) or "none that it knows"
+        sure = "sure" if said.sure else "not sure; the answer is better left open"
+        made.text(f"{name} is {sure}. Possible at {100 * said.coverage:.0f} % coverage: {possible}.")
+    if said.value is not None:
+        made.text(f"{name}: {said.value:.1f}{_between(said)}")
+    if said.unusual is None:
+        made.text(f"{name} cannot tell whether this record is like those that it was trained on.")
+
+
+def _between(said: Prediction) -> str:
+    if said.interval is None:
+        return ""
+    if not math.isfinite(said.interval[0]):
+        return " (too few validation records to say within what range)"
+    low, high = said.interval
+    return f" ({low:.1f} to {high:.1f} at {100 * said.coverage:.0f} % coverage)"
 
 
 def on_leads(prediction: Prediction, record: Record):

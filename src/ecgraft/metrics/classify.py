@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..record import InputError
-from . import ranking
+from . import order, ranking
 from .ranking import areas, micro_areas
 from .sums import as_weights, cell_sums, macro, ratio
 
@@ -57,7 +57,7 @@ def f_beta(count, beta: float = 1) -> np.ndarray:
 def g_beta(count, beta: float = 2) -> np.ndarray:
     """TP / (TP + FP + b FN), beside F2 in the PhysioNet/CinC Challenge 2020 (phase I) and the PTB-XL benchmark.
 
-    Both weigh a record by 1 / (its number of labels): pass these as `weights` to `counts`.
+    The challenge weighs a record by 1 / (its number of labels): see challenges.cinc2020_phase1.
     """
     tp, fp, fn, _ = np.moveaxis(count, -1, 0)
     return np.where(tp + fn > 0, ratio(tp, tp + fp + beta * fn), np.nan)
@@ -79,20 +79,6 @@ def one_against_rest(matrix) -> np.ndarray:
     tp = np.diagonal(matrix, axis1=-2, axis2=-1)
     fn, fp = matrix.sum(axis=-1) - tp, matrix.sum(axis=-2) - tp
     return np.stack([tp, fp, fn, matrix.sum(axis=(-2, -1))[..., None] - tp - fp - fn], axis=-1)
-
-
-def cinc2017(matrix, labels) -> np.ndarray:
-    """Score of the PhysioNet/CinC Challenge 2017: mean F1 of N, A and O, from the matrix over all classes, noise too.
-
-    F1 of a class = 2 x hits / (reference total + answer total). Clifford et al. 2017, doi:10.22489/CinC.2017.065-469.
-    """
-    missing = [name for name in "NAO" if name not in labels]
-    if missing:
-        raise InputError(f"the CinC 2017 score needs the classes N, A and O; {missing[0]} is not among {list(labels)}")
-    matrix = np.asarray(matrix, dtype=float)
-    total = matrix.sum(axis=-1) + matrix.sum(axis=-2)
-    f1 = ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), total)
-    return f1[..., [list(labels).index(name) for name in "NAO"]].mean(axis=-1)
 
 
 def brier(y, score, known=None, weights=None) -> np.ndarray:
@@ -126,17 +112,22 @@ def ece(y, score, known=None, weights=None, bins: int = 15) -> np.ndarray:
 
 
 def multilabel(y, score, threshold, known=None, weights=None) -> dict[str, np.ndarray]:
-    """Every score of a multi-label task: per class (..., K), and `macro` and `micro` ones (...)."""
+    """Every score of a multi-label task: per class (..., K), and `macro`, `micro` and sample-centric ones (...)."""
     count = counts(y, np.asarray(score) >= threshold, known, weights)
     scores = dict(zip(("auroc", "ap"), areas(y, score, known, weights)))
     scores |= dict(zip(("micro auroc", "micro ap"), micro_areas(y, score, known, weights)))
     scores |= {
         **_of_counts(count),
+        "accuracy": accuracy(count),
         "brier": brier(y, score, known, weights),
         "ece": ece(y, score, known, weights),
         "micro f1": f_beta(count.sum(axis=-2)),
+        "macro g2": macro(g_beta(count))[0],
+        "fmax": order.fmax(y, score, known, weights),
+        "ranking loss": order.ranking_loss(y, score, known, weights),
+        "coverage error": order.coverage_error(y, score, known, weights),
     }
-    return scores | {f"macro {name}": macro(scores[name])[0] for name in ("auroc", "ap", "f1")}
+    return scores | _macros(scores, count)
 
 
 def multiclass(truth, probability, weights=None) -> dict[str, np.ndarray]:
@@ -145,17 +136,24 @@ def multiclass(truth, probability, weights=None) -> dict[str, np.ndarray]:
     K = probability.shape[1]
     y = np.where(truth[:, None] < 0, -1, truth[:, None] == np.arange(K))
     matrix = confusion(truth, probability.argmax(axis=1), K, weights)
+    count = one_against_rest(matrix)
     scores = dict(zip(("auroc", "ap"), areas(y, probability, weights=weights)))
     scores |= {
-        **_of_counts(one_against_rest(matrix)),
+        **_of_counts(count),
         "brier": brier(y, probability, weights=weights),
         "ece": ece(y, probability, weights=weights),
         "accuracy": ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1))),
         "confusion": matrix,
     }
-    return scores | {f"macro {name}": macro(scores[name])[0] for name in ("auroc", "ap", "f1")}
+    return scores | _macros(scores, count)
 
 
 def _of_counts(count) -> dict[str, np.ndarray]:
     named = {"f1": f_beta, "sensitivity": sensitivity, "specificity": specificity, "precision": precision}
     return {name: function(count) for name, function in named.items()}
+
+
+def _macros(scores: dict, count) -> dict[str, np.ndarray]:
+    """Means over the classes."""
+    each = {name: scores[name] for name in ("auroc", "ap", "f1")} | {"f2": f_beta(count, 2)}
+    return {f"macro {name}": macro(values)[0] for name, values in each.items()}

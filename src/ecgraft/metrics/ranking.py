@@ -6,10 +6,13 @@ these scores, so a replicate costs O(m), not a sort.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
 from ..record import InputError
-from .sums import as_weights, cell_sums, ratio
+from .sums import as_weights, cell_sums, cumulative, ratio
 
 
 def areas(y, score, known=None, weights=None) -> tuple[np.ndarray, np.ndarray]:
@@ -18,27 +21,23 @@ def areas(y, score, known=None, weights=None) -> tuple[np.ndarray, np.ndarray]:
     AUROC: P(score of a positive > of a negative), ties count half. Average precision: sum over thresholds of (gain in
     recall) x precision, no interpolation.
     """
-    y, score, known, weights = checked(y, score, known, weights)
-    classes = []
-    for k in range(y.shape[1]):
-        (record,) = np.nonzero(known[:, k])
-        classes.append(_areas(y[record, k], score[record, k], record, weights))
-    auroc, precision = zip(*classes)
-    return np.stack(auroc, axis=-1), np.stack(precision, axis=-1)
+    found = [(_auroc(sums), _average_precision(sums)) for sums in of_classes(y, score, known, weights)]
+    return tuple(np.stack(each, axis=-1) for each in zip(*found))
 
 
 def micro_areas(y, score, known=None, weights=None) -> tuple[np.ndarray, np.ndarray]:
     """AUROC and average precision over all (record, class) pairs together, scalars or (R,)."""
     y, score, known, weights = checked(y, score, known, weights)
-    return _areas(y[known], score[known], np.nonzero(known)[0], weights)
+    sums = levels(y[known], score[known], np.nonzero(known)[0], weights)
+    return _auroc(sums), _average_precision(sums)
 
 
 def auroc(y, score, known=None, weights=None) -> np.ndarray:
-    return areas(y, score, known, weights)[0]
+    return np.stack([_auroc(sums) for sums in of_classes(y, score, known, weights)], axis=-1)
 
 
 def average_precision(y, score, known=None, weights=None) -> np.ndarray:
-    return areas(y, score, known, weights)[1]
+    return np.stack([_average_precision(sums) for sums in of_classes(y, score, known, weights)], axis=-1)
 
 
 def checked(y, score, known=None, weights=None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -54,27 +53,52 @@ def checked(y, score, known=None, weights=None) -> tuple[np.ndarray, np.ndarray,
     return y == 1, score, known, as_weights(weights, len(y))
 
 
-def _areas(y, score, record, weights) -> tuple[np.ndarray, np.ndarray]:
-    positive, equal, upto, negatives = _levels(y, score, record, weights)
-    positives = positive.sum(axis=-1, dtype=float)
-    won = (positive * (upto - equal / 2)).sum(axis=-1, dtype=float)
-    lower = np.cumsum(positive, axis=-1) - positive
-    true = positives.astype(positive.dtype)[..., None] - lower  # positives at or above the level
-    called = true + (negatives[..., None] - upto + equal)
-    called = np.maximum(called, np.finfo(np.float32).tiny)  # 0 only where a replicate drew nothing this high
-    area = (positive * (true / called)).sum(axis=-1, dtype=float)
-    return ratio(won, positives * negatives), np.where(negatives > 0, ratio(area, positives), np.nan)
+class Levels(NamedTuple):
+    """Weights at the m distinct scores of the positives, ascending."""
+
+    score: np.ndarray  # (m,)
+    positive: np.ndarray  # (..., m) positives with that score
+    equal: np.ndarray  # (..., m) negatives with that score
+    upto: np.ndarray  # (..., m) negatives with that score or a lower one
+    negatives: np.ndarray  # (...) all negatives
+
+    def called(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positives and negatives at or above each level, (..., m)."""
+        positives = self.positive.sum(axis=-1, dtype=float).astype(self.positive.dtype)[..., None]
+        true = positives - (cumulative(self.positive) - self.positive)
+        return true, self.negatives[..., None] - self.upto + self.equal
 
 
-def _levels(y, score, record, weights) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weights at the m distinct scores of positives, ascending: of the positives; of the negatives with that score;
-    of the negatives up to and with it, each (..., m); and of all negatives (...)."""
-    levels = np.unique(score[y])
-    m = len(levels)
-    place = np.searchsorted(levels, score)
-    tie = levels[np.minimum(place, m - 1)] == score if m else np.zeros(len(score), dtype=bool)
+def levels(y, score, record, weights) -> Levels:
+    """Of one class: y (M,) bool and score (M,) of the records `record` (M,), weights (N,) or (R, N)."""
+    order = np.argsort(score)  # finding the places of sorted scores is several times as fast
+    y, score, record = y[order], score[order], record[order]
+    distinct = np.unique(score[y])
+    m = len(distinct)
+    place = np.searchsorted(distinct, score)
+    tie = distinct[np.minimum(place, m - 1)] == score if m else np.zeros(len(score), dtype=bool)
     positive = cell_sums(place[y], record[y], weights, m)
     negative = cell_sums((2 * place + tie)[~y], record[~y], weights, 2 * m + 1)  # between, at, between ...
     equal = negative[..., 1::2]
-    upto = np.cumsum(negative[..., :-1:2] + equal, axis=-1)
-    return positive, equal, upto, negative.sum(axis=-1)
+    upto = cumulative(negative[..., :-1:2] + equal)
+    return Levels(distinct, positive, equal, upto, negative.sum(axis=-1))
+
+
+def of_classes(y, score, known=None, weights=None) -> Iterator[Levels]:
+    """The levels of each class in turn."""
+    y, score, known, weights = checked(y, score, known, weights)
+    for k in range(y.shape[1]):
+        (record,) = np.nonzero(known[:, k])
+        yield levels(y[record, k], score[record, k], record, weights)
+
+
+def _auroc(sums: Levels) -> np.ndarray:
+    won = (sums.positive * (sums.upto - sums.equal / 2)).sum(axis=-1, dtype=float)
+    return ratio(won, sums.positive.sum(axis=-1, dtype=float) * sums.negatives)
+
+
+def _average_precision(sums: Levels) -> np.ndarray:
+    true, false = sums.called()
+    called = np.maximum(true + false, np.finfo(np.float32).tiny)  # 0 only where a replicate drew nothing this high
+    area = (sums.positive * (true / called)).sum(axis=-1, dtype=float)
+    return np.where(sums.negatives > 0, ratio(area, sums.positive.sum(axis=-1, dtype=float)), np.nan)

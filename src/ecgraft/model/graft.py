@@ -15,17 +15,22 @@ from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
 
-FORMAT = 1  # version of the file; older ones stay readable
+FORMAT = 2  # version of the file; 1, which knows no conformal limits and no distance, stays readable
+FIELDS = ("name", "adapter", "adapter_config", "head", "encoder", "thresholds", "calibration", "conformal", "distance")
 
 
 @dataclass
 class Graft:
-    """`tensors` override the encoder's ("encoder.NAME") or belong to the head ("head.NAME").
+    """`tensors` override the encoder's ("encoder.NAME"), belong to the head ("head.NAME") or to "distance.NAME".
 
     head         what the head is built from (nn.network.HeadConfig)
     encoder      fingerprint of the encoder that it stands on
     thresholds   label -> probability from which on the answer is yes (score >= threshold)
-    calibration  {"temperature": t} for classes, {"mean": m, "sd": s} of the values for regression
+    calibration  of classes what metrics.calibrate.probability takes, {"temperature": t} or an isotonic map;
+                 {"mean": m, "sd": s} of the values for regression
+    conformal    what metrics.conformal fitted on validation records; {} where nothing is known
+    distance     {"limit": features farther than this from the training records are unusual (None: cannot be told),
+                 "records": how many the limit comes from}; the tensors "distance.NAME" say how far they are
     metrics      name -> {"value", "low", "high"}, with "of" saying on what it was measured
     card         how it was trained: command, seed, data, versions
     """
@@ -40,6 +45,8 @@ class Graft:
     adapter_config: dict = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
+    conformal: dict = field(default_factory=dict)
+    distance: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
 
@@ -47,7 +54,7 @@ class Graft:
         check_name(self.name)
 
     def part(self, prefix: str) -> dict[str, torch.Tensor]:
-        """The tensors of "encoder" or "head", without that prefix."""
+        """The tensors of "encoder", "head" or "distance", without that prefix."""
         return {name.removeprefix(prefix + "."): t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
 
     @property
@@ -56,18 +63,7 @@ class Graft:
         return any(name.startswith("encoder.") for name in self.tensors)
 
     def save(self, path: Path) -> None:
-        fields = (
-            "name",
-            "adapter",
-            "adapter_config",
-            "head",
-            "encoder",
-            "thresholds",
-            "calibration",
-            "metrics",
-            "card",
-        )
-        header = {key: getattr(self, key) for key in fields}
+        header = {key: getattr(self, key) for key in (*FIELDS, "metrics", "card")}
         header |= {"kind": "graft", "format_version": FORMAT}
         header |= {"task": dataclasses.asdict(self.task), "recipe": self.recipe.to_dict()}
         files.save(path, self.tensors, header)

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from ..nn import fuse
+from ..nn.heads import Features
 from ..nn.network import Network, is_dense
 from ..signal.recipe import Recipe
 from ..training.batches import Examples
 
+FEATURES = "(features)"  # the output of `with_features`; no graft can have this name
 OVERLAP = 0.25  # share of a window that the next one repeats, for per-sample outputs
 
 
@@ -39,6 +41,11 @@ class Memory:
             present[b, slots] = True
             length[b] = piece.shape[1]
         return {"x": x, "present": present, "length": length}
+
+
+def with_features(network: Network) -> Network:
+    """The network, in eval mode, that gives its pooled features in the same pass."""
+    return Network(network.encoder, {**network.heads, FEATURES: Features()}, network.recipe).eval()
 
 
 def window_starts(length: int, samples: int, overlap: float) -> list[int]:

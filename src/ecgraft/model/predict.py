@@ -14,7 +14,7 @@ from ..signal import quality
 from ..signal import waves as wave_rows
 from ..signal.peaks import decode, r_peaks
 from ..training.batches import Examples
-from . import infer
+from . import certainty, infer
 from .graft import Graft
 
 
@@ -24,6 +24,12 @@ class Prediction:
 
     probability  label -> probability, calibrated on validation data; answer: the labels that are said to hold
     value        the number, in the task's unit, for regression
+    coverage     share of records whose true answer is among the possible ones: of these, for
+      possible   classes that may hold; sure: whether it is one alone, else it is better to leave the answer open
+      verdict    label -> "yes", "no" or "not sure"
+      interval   lowest and highest value, for regression
+    unusual      whether the record is unlike those that the graft was trained on: its distance is above the limit. None
+                 where the graft cannot tell
     waves, beats rows of record.WAVE and record.BEAT
     notes        what was assumed about the record, and what is wrong with its signal
     """
@@ -35,6 +41,14 @@ class Prediction:
     probability: dict[str, float] = field(default_factory=dict)
     answer: list[str] = field(default_factory=list)
     value: float | None = None
+    coverage: float | None = None
+    possible: list[str] | None = None
+    sure: bool | None = None
+    verdict: dict[str, str] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
+    unusual: bool | None = None
+    distance: float | None = None
+    limit: float | None = None
     waves: np.ndarray | None = None
     beats: np.ndarray | None = None
     leads: tuple[str, ...] = ()
@@ -47,11 +61,27 @@ class Prediction:
             out |= {"probability": {k: round(v, 6) for k, v in self.probability.items()}, "answer": self.answer}
         if self.value is not None:
             out["value"] = round(self.value, 4)
+        out |= self._certainty()
         if self.waves is not None:
             out["waves"] = [self._wave(row) for row in self.waves]
         if self.beats is not None:
             rows = zip(self.beats["sample"] / self.rate, self.beats["symbol"].astype(str))
             out["beats"] = [{"time": round(float(t), 4), "class": symbol} for t, symbol in rows]
+        return out
+
+    def _certainty(self) -> dict:
+        """What is known of it."""
+        out = {"unusual": self.unusual}
+        if self.distance is not None:
+            out |= {"distance": round(self.distance, 4), "limit": None if self.limit is None else round(self.limit, 4)}
+        if self.coverage is not None:
+            out["coverage"] = self.coverage
+        if self.possible is not None:
+            out |= {"possible": self.possible, "sure": self.sure}
+        if self.verdict:
+            out["verdict"] = self.verdict
+        if self.interval is not None:
+            out["interval"] = [round(v, 4) if np.isfinite(v) else None for v in self.interval]
         return out
 
     def _wave(self, row) -> dict:
@@ -65,25 +95,54 @@ def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction
     """What graft `name` of the model says of a record. Raises InputError if none of its leads can be used."""
     graft = model.graft(name)
     memory = infer.Memory([record], graft.recipe)
-    examples = Examples(memory, np.arange(1))
-    samples = graft.recipe.samples
-    _, outputs = next(infer.run(model.network(name), examples, samples, device=device))
+    network = model.network(name)
+    if graft.part("distance"):
+        network = infer.with_features(network)
+    _, outputs = next(infer.run(network, Examples(memory, np.arange(1)), graft.recipe.samples, device=device))
     wrong = quality.findings(record)  # says more of a flat lead than the recipe does
     notes = [note for note in memory.prepared[0].notes if not any(f.startswith(note) for f in wrong)] + wrong
     said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
     _READ[graft.task.kind](said, graft, record, memory, outputs[name])
+    if infer.FEATURES in outputs:
+        _compare_with_training(said, graft, outputs[infer.FEATURES])
     return said
+
+
+def _compare_with_training(said: Prediction, graft: Graft, features: np.ndarray) -> None:
+    said.distance, said.limit = float(certainty.distance(features[None], graft)[0]), graft.distance.get("limit")
+    if said.limit is None:
+        return
+    said.unusual = said.distance > said.limit
+    if said.unusual:
+        said.notes.append(
+            f"unlike the records that {graft.name} was trained on: distance {said.distance:.3g}, above the limit of "
+            f"{said.limit:.3g}; do not rely on its answer"
+        )
 
 
 def _read_classes(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
     labels = graft.task.labels
-    p = calibrated_probability(logits[None], graft.calibration.get("temperature", 1.0), graft.task.kind)[0]
-    said.probability = {label: float(v) for label, v in zip(labels, p)}
-    said.answer = decide(p[None], graft)[0]
+    p = calibrated_probability(logits[None], graft.calibration, graft.task.kind)
+    said.probability = {label: float(v) for label, v in zip(labels, p[0])}
+    said.answer = decide(p, graft)[0]
+    if not graft.conformal:
+        return
+    said.coverage, possible = graft.conformal["coverage"], certainty.sets(p, graft)[0]
+    if graft.task.kind == "multiclass":
+        said.possible = [label for label, yes in zip(labels, possible) if yes]
+        said.sure = len(said.possible) == 1
+        open_ = possible if said.possible else ~possible  # an empty set says that the record is like none of them
+        said.verdict = {label: "no" if not o else "yes" if said.sure else "not sure" for label, o in zip(labels, open_)}
+    else:
+        words = {(True, False): "no", (False, True): "yes"}
+        said.verdict = {k: words.get(tuple(map(bool, pair)), "not sure") for k, pair in zip(labels, possible)}
 
 
 def _read_value(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
     said.value = float(logits[0] * graft.calibration["sd"] + graft.calibration["mean"])
+    if graft.conformal:
+        said.coverage = graft.conformal["coverage"]
+        said.interval = tuple(certainty.ranges(np.array([said.value]), graft)[0].tolist())
 
 
 def _read_waves(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:

@@ -34,7 +34,7 @@ class Frame:
     def axes(self, xlabel: str, ylabel: str = "", yticks: bool = True) -> str:
         low, right = self.height - self.bottom, self.width - self.right
         parts = []
-        for tick in ticks(self.x0, self.x1):
+        for tick in _fitting(self.x0, self.x1, right - self.left):
             parts.append(_line(self.x(tick), self.top, self.x(tick), low, colours.EVEN))
             parts.append(_text(self.x(tick), low + 15, f"{tick:g}", "middle", colours.SOFT))
         for tick in ticks(self.y0, self.y1) if yticks else ():
@@ -161,6 +161,15 @@ def ticks(low: float, high: float, about: int = 5) -> np.ndarray:
     step = unit * min((1, 2, 5, 10), key=lambda factor: abs(np.log(factor * unit / raw)))
     first, last = np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9)
     return np.arange(first, last + 1) * step + 0.0  # never -0
+
+
+def _fitting(low: float, high: float, room: float) -> np.ndarray:
+    """As many ticks as have room for their numbers side by side, in pixels."""
+    for about in (5, 4, 3, 2):
+        found = ticks(low, high, about)
+        if len(found) * (10 + 7 * max((len(f"{tick:g}") for tick in found), default=0)) <= room:
+            break
+    return found
 
 
 def _span(values) -> tuple[float, float]:
