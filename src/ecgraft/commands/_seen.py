@@ -15,17 +15,21 @@ import torch
 
 from ..record import InputError
 from ..store import Store
-from ..store.shapes import seen_in, shapes, sketch
+from ..store.shapes import PIECE, seen_in, shapes, sketch
 
 SAMPLES, PATIENT, ALIKE = "same samples", "same patient", "alike"  # kinds of leak, the surest first
 PERSONS = "persons.npy"
 SHOWN = 5  # records in a message
+BYTES = 250_000  # of a sketch, above which it gets coarser
+KEYS = (2, 8)  # in a sketch for every 10 s: fewest and most; two tell a record
 
 
 def tensors(store: Store, rows: np.ndarray, progress: bool = False) -> dict[str, torch.Tensor]:
-    """What a file says of the records that were learnt from: "seen.samples" (n,), "seen.shapes" (m, 8)."""
+    """What a file says of the records that were learnt from: "seen.samples" (n,), "seen.shapes" (m, 2 to 8)."""
     checksums = np.unique(np.asarray(store.number("checksum"))[rows])
-    sketched = sketch(shapes(store, progress), np.asarray(rows))
+    pieces = np.ceil(store.number("length")[rows] / store.number("rate")[rows] / PIECE).sum()
+    keys = int(np.clip(BYTES // (8 * max(pieces, 1)), *KEYS))
+    sketched = sketch(shapes(store, progress), np.asarray(rows), keys)
     pairs = {"seen.samples": checksums, "seen.shapes": sketched}
     return {name: torch.from_numpy(values.view(np.int64).copy()) for name, values in pairs.items()}
 
@@ -63,14 +67,15 @@ def find(
     parts: list[dict[str, torch.Tensor]], persons: Path | None, store: Store, rows: np.ndarray, progress=False
 ) -> Leaks:
     """Which of the rows were learnt from, by what files say ("seen.NAME" tensors) and by the keys of patients."""
-    known = {name: _together(parts, name) for name in ("seen.samples", "seen.shapes")}
     kinds, left = {}, np.asarray(rows)
-    kinds[SAMPLES] = left[np.isin(np.asarray(store.number("checksum"))[left], known["seen.samples"])]
+    samples = np.concatenate([_unsigned(part, "seen.samples") for part in parts] or [np.zeros(0, np.uint64)])
+    kinds[SAMPLES] = left[np.isin(np.asarray(store.number("checksum"))[left], samples)]
     left = np.setdiff1d(left, kinds[SAMPLES])
     kinds[PATIENT] = left[np.isin(np.asarray(store.number("person"))[left], _persons(persons))]
     left = np.setdiff1d(left, kinds[PATIENT])
-    alike = seen_in(known["seen.shapes"], shapes(store, progress)) if len(known["seen.shapes"]) else left[:0]
-    kinds[ALIKE] = np.intersect1d(left, alike)
+    sketches = [s for part in parts if len(s := _unsigned(part, "seen.shapes"))]
+    alike = [seen_in(sketched, shapes(store, progress)) for sketched in sketches]
+    kinds[ALIKE] = np.intersect1d(left, np.concatenate([*alike, left[:0]]))
     return Leaks(kinds)
 
 
@@ -89,9 +94,8 @@ def settle(found: Leaks, store: Store, rows: np.ndarray, rule: str) -> np.ndarra
     return left
 
 
-def _together(parts: list[dict[str, torch.Tensor]], name: str) -> np.ndarray:
-    arrays = [part[name].numpy().view(np.uint64) for part in parts if name in part]
-    return np.concatenate(arrays) if arrays else np.zeros(0, np.uint64)
+def _unsigned(part: dict[str, torch.Tensor], name: str) -> np.ndarray:
+    return part[name].numpy().view(np.uint64) if name in part else np.zeros(0, np.uint64)
 
 
 def _persons(path: Path | None) -> np.ndarray:

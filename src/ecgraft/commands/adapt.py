@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 
 from .. import tasks
@@ -14,6 +15,7 @@ from ..model.model import DEFAULT
 from ..plugs import configure
 from ..record import InputError, UsageError
 from ..store import Store
+from . import _seen
 from ._examples import Corpus
 from ._job import Job, Settings, fitting_steps, with_defaults
 from ._say import say
@@ -43,14 +45,18 @@ def adapt(
     options = configure(Settings, {"adapter": adapter, **settings}, "adapt")
     options = with_defaults(options, steps or fitting_steps(len(train), options.batch), seed)
     name = check_name(name or corpus.task.name)
+    folder = Path(to) / "training" / name
     job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
 
     def save(graft: Graft) -> None:
+        learnt = np.union1d(job.train, job.validation)
+        graft.tensors |= _seen.tensors(opened, learnt, progress)
+        _seen.note_persons(folder, opened, learnt)
         graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
         base.add(graft)
         base.save(Path(to))
 
-    graft = job.run(Path(to) / "training" / job.name, save)
+    graft = job.run(folder, save)
     if progress:
         say(f"graft {name} is in {to}")
         say(f"next: ecgraft evaluate {store} --model {to} --task {name} --to report")

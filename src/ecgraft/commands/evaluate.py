@@ -14,16 +14,19 @@ from .. import __version__
 from ..metrics.bootstrap import Estimate
 from ..metrics.waves import BOUNDARIES
 from ..model import Graft, Model
-from ..record import InputError
+from ..plugs import nearest
+from ..record import InputError, UsageError
 from ..report import Page
 from ..store import Store
 from ..tasks import Task
 from ..training import log
 from ..training.loop import LOG
-from . import _against, _certainty, _gallery, _groups, _leads, _page, _score
+from . import _against, _certainty, _gallery, _groups, _leads, _page, _score, _seen
 from ._examples import Corpus
 from ._say import say
 from .adapt import pick_device
+
+RULES = ("refuse", "drop", "allow")  # what is done with records that were learnt from
 
 
 def evaluate(
@@ -33,6 +36,7 @@ def evaluate(
     task: Annotated[str, "name of the graft"],
     to: Annotated[Path, "folder for report.json and report.html"],
     part: Annotated[str, "part of the store: test, validation, train or all"] = "test",
+    leaks: Annotated[str, "records that were learnt from: refuse, drop (leave out) or allow"] = "refuse",
     against: Annotated[str, "a second model to compare with: MODEL or MODEL:GRAFT"] = "",
     subsets: Annotated[bool | None, "score with fewer leads too (default: of twelve, up to 2000 records)"] = None,
     gallery: Annotated[int, "failures of each kind to draw; 0: none"] = _gallery.EXAMPLES,
@@ -49,38 +53,62 @@ def evaluate(
     graft = loaded.graft(task)
     rival = _against.load(against, task, graft.task) if against else None
     corpus = Corpus.open(Store(store), graft.task)
-    rows = corpus.rows(part)
+    persons = Path(model) / "training" / graft.name / _seen.PERSONS
+    rows, seen = unseen(loaded, graft, persons, corpus, part, leaks, progress)
     found, scores = score(loaded, graft.name, corpus, rows, replicates, seed, device=device, progress=progress)
+    case = Case(loaded, graft, corpus, found, replicates, seed, device, progress)
     summary = {
         "task": graft.task.name, "graft": graft.name, "model": loaded.fingerprint, "part": part,
-        "store": corpus.store.fingerprint, "records": len(rows), "patients": len(np.unique(corpus.patients(rows))),
+        "store": corpus.store.fingerprint, "records": len(found.rows),
+        "patients": len(np.unique(corpus.patients(found.rows))), "leaks": seen,
         "seed": seed, "replicates": replicates, "version": __version__, "scores": plain(scores, graft.task),
         "thresholds": graft.thresholds, "calibration": graft.calibration,
         "notice": "for research only; not a medical device",
     }  # fmt: skip
     page = Page(f"{graft.name}: {corpus.store.path.name}", f"ecgraft evaluate, {part} part")
-    page.facts(
-        {key: summary[key] for key in ("model", "store", "part", "seed", "replicates")} | {"training": graft.card}
-    )
-    page.highlight(*_page.main_estimate(graft, scores), note=f"{len(rows)} records")
-    _page.add_task(page, graft, corpus, found, scores, gallery=0)
-    case = Case(loaded, graft, corpus, found, replicates, seed, device, progress)
-    summary |= add_details(page, case, subsets, rival)
-    if gallery:
-        page.section("Failures")
-        summary["gallery"] = _gallery.add_gallery(page, graft, corpus, found, gallery)
-    trained = Path(model) / "training" / graft.name / LOG
-    if trained.is_file():
-        page.section("Training")
-        _page.add_training(page, {graft.name: log.read(trained)})
+    summary |= fill(page, case, scores, summary, subsets, rival, gallery, Path(model) / "training" / graft.name / LOG)
     write(Path(to), summary, page)
-    if part == "test" and Path(model).is_dir():
+    if part == "test" and leaks != "allow" and Path(model).is_dir():
         remember(loaded, Path(model), graft, corpus, summary["scores"])
     if progress:
         name, estimate = _page.main_estimate(graft, scores)
-        say(f"{name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), {len(rows)} records")
+        say(f"{name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), {len(found.rows)} records")
         say(f"report: {Path(to) / 'report.html'}")
     return summary
+
+
+def unseen(model: Model, graft: Graft, persons: Path, corpus: Corpus, part: str, rule: str, progress: bool) -> tuple:
+    """The rows of a part that are to be scored, and what of the part was learnt from, as plain values.
+
+    A part that is not the test was learnt from by intent: nothing is refused, all is noted.
+    """
+    if rule not in RULES:
+        raise UsageError(f"--leaks {rule!r}: {nearest(rule, RULES)}")
+    rows, store = corpus.rows(part), corpus.store
+    found = _seen.find([model.seen, graft.tensors], persons, store, rows, progress)
+    left = _seen.settle(found, store, rows, rule if part == "test" or rule == "drop" else "allow")
+    noted = {kind: [store.column("id")[int(i)] for i in those] for kind, those in found.kinds.items() if len(those)}
+    if noted and progress and part == "test":
+        what = "left out" if rule == "drop" else "scored all the same"
+        say(f"learnt from, or like what was learnt from, and {what}: {found.describe(store)}", mark="note:")
+    return left, noted | {"rule": rule, "left out": len(rows) - len(left)}
+
+
+def fill(page: Page, case: Case, scores: dict, summary: dict, subsets, rival, gallery: int, trained: Path) -> dict:
+    """The page, from top to bottom; what stands behind the scores comes back for JSON."""
+    graft, corpus, found = case.graft, case.corpus, case.found
+    facts = {key: summary[key] for key in ("model", "store", "part", "seed", "replicates", "leaks")}
+    page.facts(facts | {"training": graft.card})
+    page.highlight(*_page.main_estimate(graft, scores), note=f"{len(found.rows)} records")
+    _page.add_task(page, graft, corpus, found, scores, gallery=0)
+    details = add_details(page, case, subsets, rival)
+    if gallery:
+        page.section("Failures")
+        details["gallery"] = _gallery.add_gallery(page, graft, corpus, found, gallery)
+    if trained.is_file():
+        page.section("Training")
+        _page.add_training(page, {graft.name: log.read(trained)})
+    return details
 
 
 @dataclass(frozen=True)
