@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import subprocess
@@ -12,10 +13,11 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import save_file
 
+import ecgraft
 from ecgraft.commands.info import describe, info
-from ecgraft.record import InputError, Record
+from ecgraft.record import InputError, Record, UsageError
 from ecgraft.signal.recipe import Recipe
-from ecgraft.store import StoreWriter
+from ecgraft.store import Store, StoreWriter
 
 TENSORS = {"a": np.zeros((3, 4), np.float32), "b": np.zeros(5, np.float32)}  # 17 values
 GRAFT = {
@@ -137,3 +139,23 @@ def test_prints(graft, capsys):
 def test_needs_no_torch(graft):
     code = "import sys; from ecgraft.commands.info import info; info(sys.argv[1]); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code, str(graft)], capture_output=True).returncode == 0
+
+
+def test_the_same_ecg_twice_is_listed(tmp_path, capsys):
+    """Two stores: a copy of another gain under another name in the second, a patient with records in both."""
+    ecgraft.simulate(to=tmp_path / "one", count=30, seed=1, seconds=6.0, rate=250.0, progress=False)
+    records = [Store(tmp_path / "one").record(i) for i in range(30)]
+    with StoreWriter(tmp_path / "two") as writer:
+        for i, record in enumerate(records[:3]):
+            signal = -2.0 * record.signal if i == 1 else record.signal[:, ::-1] ** 2
+            writer.add(record.but(signal=signal, id=f"again{i}", patient=record.patient if i == 2 else f"x{i}"))
+    ecgraft.info([tmp_path / "one", tmp_path / "two"], to=tmp_path / "pairs.csv")
+    text = capsys.readouterr().out
+    assert "1 same shape" in text and "sim-1-2, again2" in text
+    (pair,) = csv.DictReader((tmp_path / "pairs.csv").open())
+    assert (pair["record a"], pair["record b"]) == (records[1].id, "again1")
+    assert float(pair["gain"]) == pytest.approx(-2, abs=0.01) and float(pair["correlation"]) > 0.99
+    ecgraft.info(tmp_path / "one", doubles=False)
+    assert "twice" not in capsys.readouterr().out
+    with pytest.raises(UsageError, match="pairs are written as"):
+        ecgraft.info([tmp_path / "one", tmp_path / "two"], to=tmp_path / "pairs.txt")

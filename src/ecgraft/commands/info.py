@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from math import prod
 from pathlib import Path
@@ -16,24 +17,31 @@ from .. import formats
 from ..record import WAVES, InputError, Record
 from ..signal.recipe import Recipe
 from ..store import Store
+from ..store.layout import HEAD
+from . import _doubles
 
 Block = tuple[str, Table]  # a title and what stands under it
+NOT_LEARNT = ("seen.", "distance.")  # tensors that are no weights
 
 
 def info(
-    path: Annotated[Path, "an ECG file, a store, an encoder, a graft or a model folder"],
+    path: Annotated[list[Path], "an ECG file, a store (several are compared), an encoder, a graft or a model folder"],
     *,
     format: Annotated[str | None, "format of an ECG file, where it cannot be told from its content"] = None,
     rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
     unit: Annotated[str | None, "mV, uV, V or nV, for files that do not say"] = None,
     leads: Annotated[str | None, "lead names separated by commas, or standard, for files that do not say"] = None,
+    doubles: Annotated[bool | None, "look for the same ECG twice in stores (default: up to 20,000 records)"] = None,
+    to: Annotated[Path | None, "file for all such pairs (.csv)"] = None,
 ) -> None:
     """Shows what is in an ECG file, a store, an encoder, a graft or a model folder.
 
     For a graft: which output is which diagnosis, from which probability on it says yes, and how well it scores.
+    For stores: the same ECG or patient twice, whatever the gain, polarity, rate or length, in and across them.
     """
-    console = Console(markup=False, highlight=False)
-    for title, table in describe(path, format=format, rate=rate, unit=unit, leads=leads):
+    console, paths = Console(markup=False, highlight=False), [path] if isinstance(path, str | Path) else list(path)
+    given = {"format": format, "rate": rate, "unit": unit, "leads": leads}
+    for title, table in [block for one in paths for block in describe(one, **given)] + _doubled(paths, doubles, to):
         console.print(_plain(title), style="bold", soft_wrap=True)
         console.print(table, end="\n\n")
 
@@ -49,13 +57,14 @@ def describe(path: Path, **given) -> list[Block]:
 
 
 def header(path: Path) -> tuple[dict, int]:
-    """The JSON header of an encoder or graft file and its number of values; the tensors are not read."""
+    """The JSON header of an encoder or graft file and how many values were learnt; the tensors are not read."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as file:
             found = json.loads((file.metadata() or {})["ecgraft"])
-            count = sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith(NOT_LEARNT)]  # noqa: SIM118
+            count = sum(prod(file.get_slice(name).get_shape()) for name in names)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: not an encoder or graft of ecgraft, or damaged ({error})") from error
     if not isinstance(found, dict):
@@ -187,6 +196,32 @@ def _store(path: Path) -> list[Block]:
         counts = (np.count_nonzero(store.labels[:, column] == value) for value in (1, 0, -1))
         table.add_row(_plain(store.codes[column]), *(f"{count:,}" for count in counts))
     return [(f"store {path}", _facts(facts)), ("labels", table)]
+
+
+def _doubled(paths: list[Path], asked: bool | None, to: Path | None) -> list[Block]:
+    """What stands twice in the stores among the paths."""
+    stores = [Store(path) for path in paths if (Path(path) / HEAD).is_file()]
+    if not _doubles.wanted(stores, asked):
+        return []
+    rows, patients = _doubles.pairs(stores, progress=sys.stderr.isatty()), _doubles.shared_patients(stores)
+    if to is not None:
+        _doubles.write(to, rows)
+    blocks = [("the same ECG twice", _facts(_doubles.summary(rows, patients)))]
+    for title, found in (
+        ("pairs", [_doubles.short(row) for row in rows]),
+        ("patients in test and other parts", patients),
+    ):
+        if found:
+            table = _table(*found[0])
+            for row in found[: _doubles.SHOWN]:
+                table.add_row(*map(_plain, row.values()))
+            more = (
+                ""
+                if len(found) <= _doubles.SHOWN
+                else f", the first {_doubles.SHOWN} of {len(found)} (all: --to FILE.csv)"
+            )
+            blocks.append((title + more, table))
+    return blocks
 
 
 def _counts(numbers: np.ndarray, names: list) -> list[str]:

@@ -1,0 +1,89 @@
+"""The same ECG, or the same patient, twice: within stores, across them, and on two sides of their splits; as tables."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from ..record import UsageError
+from ..store import Store, leaks, splits
+
+QUICK = 20_000  # records in all that are looked through without being asked
+SHOWN = 20  # pairs that are printed
+COLUMNS = (
+    *("kind", "store a", "record a", "part a", "store b", "record b", "part b", "leads", "correlation"),
+    *("gain", "offset s", "seconds", "two sides"),
+)
+
+
+def wanted(stores: list[Store], asked: bool | None) -> bool:
+    """Whether to look: as asked, else where it is quick or there are several stores to compare."""
+    return bool(stores) and (asked if asked is not None else len(stores) > 1 or len(stores[0]) <= QUICK)
+
+
+def pairs(stores: list[Store], progress: bool) -> list[dict]:
+    """A row for each pair, those on two sides of a split first; b = gain x a."""
+    parts = [splits.split(store) for store in stores]
+    rows = []
+    for leak in leaks.find(stores, progress):
+        a, b = (leak.store_a, leak.row_a), (leak.store_b, leak.row_b)
+        sides = [parts[store][row] for store, row in (a, b)]
+        row = {"kind": leak.kind}
+        for letter, (store, i), part in zip("ab", (a, b), sides):
+            row |= {f"store {letter}": stores[store].path.name, f"record {letter}": stores[store].column("id")[i]}
+            row[f"part {letter}"] = str(part)
+        numbers = {"correlation": leak.correlation, "gain": leak.gain, "offset s": leak.offset, "seconds": leak.seconds}
+        row |= {"leads": " ".join(one if one == two else f"{one}={two}" for one, two in leak.leads)}
+        rows.append(row | {name: round(float(v), 4) for name, v in numbers.items()} | {"two sides": _apart(*sides)})
+    return sorted(rows, key=lambda row: row["two sides"] == "")
+
+
+def _apart(a: str, b: str) -> str:
+    """Whether a pair lies on both sides of a test: train and validation are one side."""
+    return "yes" if (a == "test") != (b == "test") else ""
+
+
+def shared_patients(stores: list[Store]) -> list[dict]:
+    """Patients with records in the test part and in another one, over all stores."""
+    found = leaks.patients(stores, [np.where(splits.split(s) == "test", "test", "learnt from") for s in stores])
+    return [
+        {"patient": one.patient, "records": ", ".join(stores[s].column("id")[row] for s, row in one.records[:4])}
+        for one in found
+    ]
+
+
+def summary(rows: list[dict], patients: list[dict]) -> dict[str, str]:
+    """What to say before the pairs are shown."""
+    count = Counter(row["kind"] for row in rows)
+    across = sum(row["two sides"] == "yes" for row in rows)
+    return {
+        "pairs": ", ".join(f"{n} {kind}" for kind, n in count.most_common()) or "none",
+        "of them between test and other parts": str(across),
+        "patients in test and other parts": str(len(patients)),
+    }
+
+
+def short(row: dict) -> dict:
+    """A pair in few columns, for a terminal."""
+    leads = row["leads"].split()
+    out = {"kind": row["kind"]}
+    out |= {side: f"{row[f'store {side}']}/{row[f'record {side}']} ({row[f'part {side}']})" for side in "ab"}
+    out["leads"] = row["leads"] if len(leads) < 3 else str(len(leads))
+    return out | {name: row[name] for name in ("correlation", "gain", "offset s", "seconds", "two sides")}
+
+
+def write(to: Path, rows: list[dict]) -> None:
+    """All pairs as CSV."""
+    if to.suffix != ".csv":
+        raise UsageError(f"--to {to}: pairs are written as .csv")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(to.name + ".part")
+    with beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(beside, to)
