@@ -1,8 +1,8 @@
 """Calibration and conformal sets: python benchmarks/calibration.py --data FOLDER
 
 Heads on the packaged encoder's features, trained on 60 % of the records; a further 20 % give temperature, isotonic
-curves and conformal limits; the last 20 % are the test. Twenty splits by patient (a seed each), means over them. A label
-with too few positives in validation has no limit for them: it is then always possible, and not counted in the coverage.
+curves and conformal limits; the last 20 % are the test. Twenty splits by patient (a seed each), means over them. Labels
+with too few positives in validation have no limit for them: they are then always possible, and not counted.
 Bars: coverage within 2 points of the stated 90 %; a smaller calibration error than before.
 """
 
