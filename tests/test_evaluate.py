@@ -169,6 +169,9 @@ def test_subgroups_score_like_the_filtered_records(report, case, store):
         part = found.take(which)
         y, known = corpus.y[part.rows] == 1, corpus.known_each[part.rows]
         good = ((y & known).sum(0) >= 5) & ((~y & known).sum(0) >= 5)
+        assert list(sex[name]["positives"].values()) == (y & known).sum(0).tolist(), (
+            "those that are not scored count too"
+        )
         assert sex[name]["scored labels"] == [label for label, yes in zip(corpus.task.labels, good) if yes]
         filtered = replace(corpus, known_each=corpus.known_each & good)
         scores = _score.scorer(filtered, part, graft.calibration, graft.thresholds)(np.ones(which.sum()))

@@ -74,8 +74,9 @@ def _extra(store, i: int) -> dict[str, str]:
 
 def _in_group(name: str, graft: Graft, corpus: Corpus, found: _score.Answers, replicates: int, seed: int) -> Row:
     """The score of a group; of classes that it has too few records with or without, it says nothing."""
-    corpus, enough = with_enough(corpus, found.rows)
-    return measured(name, graft, corpus, found, replicates, seed, enough)
+    sized, enough = with_enough(corpus, found.rows)
+    counted = measured(name, graft, sized, found, replicates, seed, enough)
+    return replace(counted, positives=_count(corpus, found.rows))
 
 
 def with_enough(corpus: Corpus, rows: np.ndarray) -> tuple[Corpus, bool]:
@@ -91,15 +92,20 @@ def with_enough(corpus: Corpus, rows: np.ndarray) -> tuple[Corpus, bool]:
 
 
 def measured(name: str, graft: Graft, corpus: Corpus, found: _score.Answers, replicates, seed, enough=True) -> Row:
-    positives, scored, rows = {}, (), found.rows
-    if corpus.task.kind in ("multilabel", "multiclass"):
-        known = corpus.known_each[rows]
-        count, there = ((corpus.y[rows] == 1) & known).sum(0), known.any(0)
-        positives = {label: int(n) for label, n in zip(corpus.task.labels, count)}
-        scored = tuple(label for label, yes in zip(corpus.task.labels, there) if yes)
+    positives, scored, rows = _count(corpus, found.rows), (), found.rows
+    if positives:
+        scored = tuple(label for label, yes in zip(corpus.task.labels, corpus.known_each[rows].any(0)) if yes)
     given = (graft.calibration, graft.thresholds, replicates, seed)
     score = _score.estimate(corpus, found, *given) if enough else None
     return Row(name, len(rows), len(np.unique(corpus.patients(rows))), positives, scored, score)
+
+
+def _count(corpus: Corpus, rows: np.ndarray) -> dict[str, int]:
+    """In how many of the rows each label holds; {} for tasks without labels."""
+    if corpus.task.kind not in ("multilabel", "multiclass"):
+        return {}
+    count = ((corpus.y[rows] == 1) & corpus.known_each[rows]).sum(0)
+    return {label: int(n) for label, n in zip(corpus.task.labels, count)}
 
 
 def add_subgroups(page: Page, graft: Graft, tables: dict[str, list[Row]]) -> None:

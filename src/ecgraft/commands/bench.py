@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -49,11 +50,16 @@ def bench(
     with Results(folder, read_protocol) as results:
         grounds = cell_tools.grounds(read_protocol, data, folder, console)
         wanted = _keys(read_protocol, grounds, chosen, seeds or read_protocol.seeds)
-        failed = _run(read_protocol, grounds, folder, results, wanted, jobs, device, console)
+        begun, before = time.perf_counter(), results.done
+        failed, jobs = _run(read_protocol, grounds, folder, results, wanted, jobs, device, console)
         made = tables.lines(read_protocol, results.rows, wanted, _tasks(read_protocol, grounds), folder)
         report.write(folder, read_protocol, made, grounds, failed)
         rows = [row for row in results.rows if row["key"] in wanted]
+        new = sum(row["seconds"] for row in rows if row["key"] not in before)
     if progress:
+        if new:
+            whole = time.perf_counter() - begun
+            say(f"{whole:.0f} s, of which the runner itself took {max(0, 1 - new / (whole * jobs)):.1%}")
         say(f"{len(rows)} results: {folder / FILE}")
         say(f"tables: {folder / 'report.md'}, {folder / 'report.html'}")
     if failed:
@@ -80,8 +86,8 @@ def _keys(protocol: Protocol, grounds: dict[str, Ground], only: list[str], seeds
     return found
 
 
-def _run(protocol, grounds, folder: Path, results: Results, wanted: dict, jobs: int, device: str, console) -> list[str]:
-    """Runs the cells that are not there yet; what could not be computed, and why."""
+def _run(protocol, grounds, folder: Path, results: Results, wanted: dict, jobs: int, device: str, console) -> tuple:
+    """Runs the cells that are not there yet; what could not be computed, and why, and how many ran at a time."""
     left = [(cell, key) for key, cell in wanted.items() if key not in results.done]
     jobs = min(jobs or cores(), max(1, len(left)))
     make = partial(Runner, protocol, grounds, folder, device, max(1, cores() // jobs))
@@ -97,7 +103,7 @@ def _run(protocol, grounds, folder: Path, results: Results, wanted: dict, jobs: 
                 cell, name = wanted[row["key"]], metric[row["table"]]
                 console.print(f"{cell.title}: {name} {row[name]:.3f}, {row['seconds']:.0f} s")
             advance(1)
-    return failed
+    return failed, jobs
 
 
 def _tasks(protocol: Protocol, grounds: dict[str, Ground]) -> dict:

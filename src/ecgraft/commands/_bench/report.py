@@ -55,6 +55,10 @@ def caption(protocol: Protocol, name: str, lines: list[Line], ground: Ground) ->
     return "; ".join(parts) + (f". {table.about}" if table.about else "")
 
 
+def _title(name: str, ground: Ground) -> str:
+    return f"{name} (simulated stand-in)" if ground.standin else name
+
+
 def _span(values: list[int]) -> str:
     return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
@@ -88,7 +92,7 @@ def markdown(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str,
         heads = columns(protocol, protocol.table(name))
         rows = [[_plain(cell) for cell in cells(line)] for line in lines]
         table = [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
-        parts += [f"## {name}", caption(protocol, name, lines, grounds[name]), "\n".join(table)]
+        parts += [f"## {_title(name, grounds[name])}", caption(protocol, name, lines, grounds[name]), "\n".join(table)]
         parts += [_published(protocol, name)]
     parts += ["## Not computed", "\n".join(f"- {text}" for text in left)] if left else []
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -123,11 +127,11 @@ def page(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Gro
     rows = [[name, protocol.row(name).about] for name in protocol.rows]
     made_page.table(["row", "what it is"], rows)
     for name, lines in made.items():
-        made_page.section(name, caption(protocol, name, lines, grounds[name]))
+        made_page.section(_title(name, grounds[name]), caption(protocol, name, lines, grounds[name]))
         pictures = _curves(lines)
         if pictures:
             made_page.figures(pictures)
-        digits = {"KiB": 0, "ms a step": 1, "peak MB": 0, "s": 0, "p (Holm)": 4}
+        digits = {"KiB": 0, "ms a step": 1, "peak MB": 0, "s": 1, "p (Holm)": 4}
         made_page.table(columns(protocol, protocol.table(name)), [cells(line) for line in lines], digits=digits)
         papers = [p for p in protocol.papers() if p.table == name]
         made_page.text(*(f"Published: {p.what}: {_named(p.metric)} {number(p.value)} ({p.source})." for p in papers))
