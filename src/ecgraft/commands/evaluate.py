@@ -94,11 +94,19 @@ def unseen(model: Model, graft: Graft, persons: Path, corpus: Corpus, part: str,
     return left, noted | {"rule": rule, "left out": len(rows) - len(left)}
 
 
+def told(leaks: dict) -> str:
+    """What `unseen` noted, in a line."""
+    found = [f"{len(ids)} {kind}" for kind, ids in leaks.items() if isinstance(ids, list)]
+    if not found:
+        return "none of these records, as far as can be told"
+    return f"{', '.join(found)}; {leaks['left out']} left out"
+
+
 def fill(page: Page, case: Case, scores: dict, summary: dict, subsets, rival, gallery: int, trained: Path) -> dict:
     """The page, from top to bottom; what stands behind the scores comes back for JSON."""
     graft, corpus, found = case.graft, case.corpus, case.found
-    facts = {key: summary[key] for key in ("model", "store", "part", "seed", "replicates", "leaks")}
-    page.facts(facts | {"training": graft.card})
+    facts = {key: summary[key] for key in ("model", "store", "part", "seed", "replicates")}
+    page.facts(facts | {"learnt from": told(summary["leaks"]), "training": graft.card})
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(found.rows)} records")
     _page.add_task(page, graft, corpus, found, scores, gallery=0)
     details = add_details(page, case, subsets, rival)
