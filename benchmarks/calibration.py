@@ -1,9 +1,9 @@
 """Calibration and conformal sets: python benchmarks/calibration.py --data FOLDER
 
 A new head on the packaged encoder, or all of its weights, trained on 60 % of the records; a further 20 % give the
-temperature, isotonic curves and conformal limits; the last 20 % are the test. Splits by patient, a seed each; means over
-them. Labels with too few positives in validation have no limit for them: they are then always possible, and not counted.
-Bars: coverage within 2 points of the stated 90 %; a smaller calibration error than before.
+temperature, isotonic curves and conformal limits; the last 20 % are the test. Splits by patient, a seed each; means
+over them. Labels with too few positives in validation have no limit for them: they are then always possible, and not
+counted. Bars: coverage within 2 points of the stated 90 %; a smaller calibration error than before.
 """
 
 from __future__ import annotations
