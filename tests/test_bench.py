@@ -1,8 +1,7 @@
-"""ecgraft bench on small stand-ins: what a protocol may say, what is kept, what is computed again, what tables say."""
+"""ecgraft bench on small stand-ins: what is kept, what is computed again, what tables say."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,59 +12,18 @@ import time
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
-import yaml
 
-import ecgraft
 from ecgraft import tasks
 from ecgraft.commands import bench as bench_command
 from ecgraft.commands._bench import protocol as protocols
 from ecgraft.commands._bench import results, standins, tables
 from ecgraft.commands._bench.cells import Cell
 from ecgraft.metrics import bootstrap
-from ecgraft.record import InputError, UsageError
+from ecgraft.record import InputError
 from ecgraft.store import StoreWriter
+from made_protocols import run, written
 
-TINY = {"encoder": "resnet18", "encoder_config": {"widths": [8, 8, 8, 8], "stem": 8}}
-SMALL = {
-    "name": "small",
-    "version": 1,
-    "reference": "scratch",
-    "seeds": 2,
-    "replicates": 64,
-    "settings": {"batch": 8, "seconds": 4.0, "augment": {}},
-    "tables": {
-        "rhythm": {
-            "database": "cinc2017", "task": "rhythm3", "budgets": [0.5, 1], "metrics": ["cinc2017", "macro auroc"],
-            "steps": [2, 4], "standin": {"count": 60, "seconds": 4.0},
-        },
-        "waves": {
-            "database": "ludb", "task": "waves", "split": "folds", "folds": 2, "budgets": [8], "steps": [2, 4],
-            "standin": {"count": 20, "seconds": 4.0},
-        },
-    },
-    "rows": {
-        "scratch": {"about": "all weights", **TINY, "settings": {"training": {"rate": 0.002}}},
-        "probe": {**TINY, "adapter": "linear"},
-    },
-    "published": [{"table": "rhythm", "what": "winners", "metric": "cinc2017", "value": 0.83, "source": "a paper"}],
-}  # fmt: skip
-
-
-def written(path, **changes):
-    """The protocol as a file; changes are merged in, "a.b" reaching inside."""
-    content = json.loads(json.dumps(SMALL))
-    for key, value in changes.items():
-        place, *inner = key.split("__")
-        target = content
-        for name in inner:
-            target, place = target[place], name
-        target[place] = value
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
-
-
-def run(folder, file, **given):
-    return ecgraft.bench(file, to=folder, jobs=1, progress=False, **given)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +118,6 @@ def test_a_cell_whose_row_was_not_written_is_taken_up(copy, monkeypatch):
     assert ran == [gone]
 
 
-@pytest.mark.slow
 def test_a_killed_bench_goes_on_to_the_same_numbers(done, tmp_path):
     _, file, rows = done
     command = f"import ecgraft; ecgraft.bench({str(file)!r}, to={str(tmp_path / 'out')!r}, jobs=1, progress=False)"
@@ -175,43 +132,6 @@ def test_a_killed_bench_goes_on_to_the_same_numbers(done, tmp_path):
     after = run(tmp_path / "out", file)
     assert numbers(after) == numbers(rows)
     assert not list((tmp_path / "out" / "runs").glob("*"))
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"seedz": 3}, "unknown key 'seedz'; did you mean 'seeds'"),
-        ({"reference": "scratsh"}, "reference 'scratsh' is not known; did you mean 'scratch'"),
-        ({"tables__rhythm__database": "cinc2018"}, "table 'rhythm': database 'cinc2018' is not known"),
-        ({"tables__rhythm__metrics": ["macro auroq"]}, "metric 'macro auroq' is not known; did you mean 'macro auroc'"),
-        ({"tables__rhythm__rows": ["prob"]}, "row 'prob' is not known; did you mean 'probe'"),
-        ({"tables__rhythm__task": "rythm"}, "no 'rythm'"),
-        ({"tables__rhythm__budgets": [2.5]}, "budget 2.5"),
-        ({"tables__rhythm__steps": [9, 3]}, "steps 9, 3"),
-        ({"rows__probe__adapter": "lineal"}, "no 'lineal'"),
-        ({"rows__probe__model": "default"}, "row 'probe': give it either an encoder"),
-        ({"rows__probe__settings": {"bach": 3}}, "unknown key 'bach'; did you mean 'batch'"),
-        ({"rows__probe__settings": {"training": {"rat": 3}}}, "unknown key 'rat'"),
-        (
-            {"published": [{"table": "rhytm", "what": "", "metric": "", "value": 0, "source": ""}]},
-            "'rhytm' is not known",
-        ),
-        ({"version": 0}, "version"),
-    ],
-)
-def test_a_protocol_with_a_slip(tmp_path, change, message):
-    with pytest.raises(UsageError, match=message):
-        protocols.read(written(tmp_path / "p.yaml", **change))
-
-
-def test_a_file_that_is_no_protocol(tmp_path):
-    (tmp_path / "p.yaml").write_text("- a\n- b\n")
-    with pytest.raises(InputError, match=r"p.yaml: a protocol is a mapping"):
-        protocols.read(tmp_path / "p.yaml")
-    with pytest.raises(InputError, match=r"q.yaml: cannot be read"):
-        protocols.read(tmp_path / "q.yaml")
-    with pytest.raises(UsageError, match="--only 'prob': no such row; did you mean 'probe'"):
-        run(tmp_path / "out", written(tmp_path / "p.yaml"), only="prob")
 
 
 def own_store(folder, records):
@@ -292,18 +212,6 @@ def test_a_line_is_the_mean_of_its_cells_and_the_difference_is_that_of_means(don
             assert probe.difference.low <= probe.difference.high and 0 <= probe.p <= probe.adjusted <= 1
 
 
-def test_means_over_drawn_seeds():
-    """One seed stays as it is; of two constant seeds a replicate is 0, 1/2 or 1, on average 1/2."""
-    one = np.random.default_rng(0).random((1, 3, 50))
-    assert np.array_equal(tables.over_seeds(one), one[0])
-    two = np.stack([np.zeros(4000), np.ones(4000)])
-    drawn = tables.over_seeds(two)
-    assert set(np.unique(drawn)) == {0.0, 0.5, 1.0} and abs(drawn.mean() - 0.5) < 0.03
-    assert drawn.var() == pytest.approx(1 / 8, abs=0.01)  # half of the variance of one draw
-    undefined = np.stack([np.full(4000, np.nan), np.ones(4000)])
-    assert np.nanmin(tables.over_seeds(undefined)) == 1
-
-
 def test_an_interval_of_one_seed_is_the_bootstrap_over_its_patients(done):
     folder, file, rows = done
     one = [row for row in rows if row["seed"] == 0 and row["table"] == "rhythm" and row["budget"] == 1]
@@ -315,23 +223,6 @@ def test_an_interval_of_one_seed_is_the_bootstrap_over_its_patients(done):
     assert line.scores["macro auroc"] == pytest.approx(tuple(map(float, expected)), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "database", ["cinc2017", "cpsc2018", "code15", "ludb", "cpsc2019", "qtdb", "ptb_xl", "georgia"]
-)
-def test_stand_ins_have_the_leads_and_labels_of_their_database(tmp_path, database):
-    store = standins.make(database, tmp_path / "s", {"count": 30, "seconds": 3.0})
-    names = {"cinc2017": "rhythm", "ludb": "waves", "cpsc2019": "qrs", "qtdb": "waves", "ptb_xl": "superclass"}
-    task = tasks.find(names.get(database, database if database != "georgia" else "snomed26"))
-    assert len(store) == 30 and store.column("source")[0] == f"stand-in for {database}"
-    if task.kind in ("multiclass", "multilabel"):
-        _, known = tasks.targets(task, store.codes, store.labels)
-        assert known.any(0).sum() >= 0.5 * len(task.labels)
-    else:
-        assert store.has("waves").all() and store.has("beats").all()
-    leads = standins.SHAPES.get(database, {}).get("leads", standins.LEADS)
-    assert all(set(store.leads(i)) <= set(leads) for i in range(30) if len(store.leads(i)) == len(leads))
-
-
 def test_every_metric_that_a_protocol_may_name_is_there(done):
     """METRICS against what scorers give."""
     folder, _, rows = done
@@ -340,9 +231,3 @@ def test_every_metric_that_a_protocol_may_name_is_there(done):
         kept = results.kept(folder, key, tasks.find(task))
         scores = tables.scorer(kept, kept.found, kept.calibration, kept.thresholds)(np.ones(len(kept.person)))
         assert set(protocols.METRICS[kept.task.kind]) <= set(scores)
-
-
-def test_the_committed_protocols_can_be_read(request):
-    folder = request.config.rootpath / "benchmarks" / "protocols"
-    files = sorted(folder.glob("*.yaml"))
-    assert files and all(protocols.read(file).name == file.stem for file in files)
