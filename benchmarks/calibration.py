@@ -15,14 +15,15 @@ import numpy as np
 from _corpora import arguments, corpus
 from _result import keep
 
-from ecgraft import tasks
+from ecgraft import datasets, tasks
 from ecgraft.commands import _calibrate, _score
 from ecgraft.commands._bench import standins
 from ecgraft.commands._examples import Corpus
+from ecgraft.commands._features import features
 from ecgraft.commands._job import Job, Settings, with_defaults
-from ecgraft.metrics import classify, conformal
+from ecgraft.metrics import classify, conformal, distance
 from ecgraft.model import Model
-from ecgraft.store import splits
+from ecgraft.store import Store, StoreWriter, splits
 
 SHARES, COVERAGE = (0.6, 0.2, 0.2), 0.9
 STEPS = {"linear": 600, "full": 400}
@@ -35,8 +36,8 @@ FULL = replace(
 METHODS = ("none", "temperature", "isotonic")
 
 
-def run(data: Corpus, model: Model, settings: Settings, seed: int) -> dict[str, float]:
-    """One split: what the test part says."""
+def run(data: Corpus, model: Model, settings: Settings, seed: int, foreign: dict[str, Store]) -> dict[str, float]:
+    """One split: what the test part says; `foreign` stores are to be flagged as unlike the training."""
     split = replace(data, part=splits.split(data.store, seed, SHARES))
     train, held = split.rows("train"), split.rows("validation")
     job = Job(
@@ -65,7 +66,33 @@ def run(data: Corpus, model: Model, settings: Settings, seed: int) -> dict[str, 
         if method == "temperature":
             fitted = _calibrate.fit_sets(split, validation, calibration, COVERAGE)
             numbers |= of_sets(split, found, p, fitted)
-    return {name: float(value) for name, value in numbers.items()}
+    shown = {"unusual, test": found.features}
+    shown |= {f"unusual, {name}": features_of(job, network, store) for name, store in foreign.items()}
+    return {name: float(value) for name, value in (numbers | unusual(graft, shown)).items()}
+
+
+def features_of(job: Job, network, store: Store) -> np.ndarray:
+    cache = store.prepared(job.recipe)
+    return features(network.encoder, job.recipe, cache, np.flatnonzero(cache.usable))
+
+
+def unusual(graft, shown: dict[str, np.ndarray]) -> dict[str, float]:
+    """The share of records that are farther from the training than nearly all of the validation part."""
+    fitted = {name: t.numpy() for name, t in graft.part("distance").items()}
+    return {name: (distance.distance(h, fitted) > graft.distance["limit"]).mean() for name, h in shown.items()}
+
+
+def noise(given: argparse.Namespace) -> Store:
+    """Electrode motion without an ECG (NSTDB "em"), cut into records of 10 s and called lead I."""
+    path = given.runs / "stores" / "noise"
+    if not path.exists():
+        (entry,) = [e for e in datasets.entries("nstdb", given.data / "nstdb") if e.id == "em"]
+        record, T = datasets.read(entry), 3600
+        with StoreWriter(path) as writer:
+            for k in range(record.signal.shape[1] // T):
+                piece = record.signal[:1, k * T : (k + 1) * T]
+                writer.add(record.but(signal=piece, leads=("I",), id=f"em{k}", beats=None, rhythms=None))
+    return Store(path)
 
 
 def of_sets(data: Corpus, found, p: np.ndarray, fitted: dict) -> dict:
@@ -112,13 +139,15 @@ def main() -> None:
         "ptb_xl, superclass": corpus(given, "ptb_xl", "superclass"),
         "simulated, findings": simulated(given),
     }
+    foreign = {"electrode motion": noise(given), "CPSC2019": corpus(given, "cpsc2019", "qrs").store}
     runs = [(name, SETTINGS, given.splits) for name in corpora]
-    runs += [(name, FULL, given.full) for name in corpora if not name.startswith("simulated")]
+    runs += [(name, FULL, given.full) for name in corpora if given.full and not name.startswith("simulated")]
     found = {}
     for name, settings, splits_ in runs:
         data, model = corpora[name], Model.load()
         said = {"records": int(data.known.sum()), "labels": len(data.task.labels), "splits": splits_}
-        said |= summary([run(data, model, settings, given.seed + k) for k in range(splits_)])
+        others = foreign if name.startswith("cinc2017") else {}
+        said |= summary([run(data, model, settings, given.seed + k, others) for k in range(splits_)])
         found[f"{name}, {'all weights' if settings is FULL else 'a new head'}"] = said
         print(name, said)
     keep("calibration", bar="coverage 0.88 to 0.92", stated=COVERAGE, seed=given.seed, **found)

@@ -82,8 +82,13 @@ def cells(line: Line) -> list:
     whole = [round(v) if np.isfinite(v) else None for v in costs[:2]]
     return [
         round(line.train), line.row, len(line.seeds), *line.scores.values(), difference,
-        line.adjusted if difference is not None else None, *whole, *costs[2:], line.cost("seconds"),
+        _p(line.adjusted) if difference is not None else None, *whole, *costs[2:], line.cost("seconds"),
     ]  # fmt: skip
+
+
+def _p(value: float) -> str:
+    """A p-value; smaller ones than 0.0001 say nothing more."""
+    return "" if not np.isfinite(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def markdown(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str]) -> str:
@@ -131,7 +136,7 @@ def page(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Gro
         pictures = _curves(lines)
         if pictures:
             made_page.figures(pictures)
-        digits = {"KiB": 0, "ms a step": 1, "peak MB": 0, "s": 1, "p (Holm)": 4}
+        digits = {"KiB": 0, "ms a step": 1, "peak MB": 0, "s": 1}
         made_page.table(columns(protocol, protocol.table(name)), [cells(line) for line in lines], digits=digits)
         papers = [p for p in protocol.papers() if p.table == name]
         made_page.text(*(f"Published: {p.what}: {_named(p.metric)} {number(p.value)} ({p.source})." for p in papers))
