@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ecgraft import tasks
+from ecgraft.commands._bench import cost, standins, tables
 from ecgraft.commands._bench import protocol as protocols
-from ecgraft.commands._bench import standins, tables
 from ecgraft.record import InputError, UsageError
 from made_protocols import run, written
 
@@ -22,6 +22,13 @@ from made_protocols import run, written
         ({"tables__rhythm__rows": ["prob"]}, "row 'prob' is not known; did you mean 'probe'"),
         ({"tables__rhythm__task": "rythm"}, "no 'rythm'"),
         ({"tables__rhythm__budgets": [2.5]}, "budget 2.5"),
+        ({"tables__rhythm__budgets": [1, 0.5, 1.0]}, "none of them twice"),
+        ({"tables__rhythm__budgets": []}, "at least one"),
+        ({"tables__rhythm__task": "own"}, "table 'rhythm': task own is of a store of your own"),
+        ({"tables__rhythm__task": "sinus.yaml"}, "metric cinc2017 needs the classes N, A, O"),
+        ({"tables__rhythm__task": "brier.yaml", "tables__rhythm__metrics": []}, "metric 'brier' is not known"),
+        ({"settings": {"training": None}}, "settings: training is None, not a mapping"),
+        ({"rows__probe__settings": {"start": "graft"}}, "settings: start stands in a row itself"),
         ({"tables__rhythm__steps": [9, 3]}, "steps 9, 3"),
         ({"rows__probe__adapter": "lineal"}, "no 'lineal'"),
         ({"rows__probe__model": "default"}, "row 'probe': give it either an encoder"),
@@ -34,7 +41,11 @@ from made_protocols import run, written
         ({"version": 0}, "version"),
     ],
 )
-def test_a_protocol_with_a_slip(tmp_path, change, message):
+def test_a_protocol_with_a_slip(tmp_path, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    for name, more in (("sinus", ""), ("brier", "metric: brier\n")):
+        text = f"kind: multiclass\nlabels:\n  AF: [scp:AFIB]\n  SR: [scp:SR]\n{more}"
+        (tmp_path / f"{name}.yaml").write_text(text)
     with pytest.raises(UsageError, match=message):
         protocols.read(written(tmp_path / "p.yaml", **change))
 
@@ -47,6 +58,16 @@ def test_a_file_that_is_no_protocol(tmp_path):
         protocols.read(tmp_path / "q.yaml")
     with pytest.raises(UsageError, match="--only 'prob': no such row; did you mean 'probe'"):
         run(tmp_path / "out", written(tmp_path / "p.yaml"), only="prob")
+
+
+def test_memory_is_told_where_the_mark_cannot_be_reset(tmp_path, monkeypatch):
+    """As in containers that forbid it, and whose status does not name the largest size."""
+    monkeypatch.setattr(cost, "CLEAR", tmp_path)
+    (tmp_path / "status").write_text("VmRSS: 10 kB\n")
+    monkeypatch.setattr(cost, "STATUS", tmp_path / "status")
+    with cost.Cost() as found:
+        pass
+    assert found.peak > 10 and found.seconds >= 0
 
 
 def test_means_over_drawn_seeds():

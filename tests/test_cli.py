@@ -185,6 +185,20 @@ def test_failures_are_explained(capsys, monkeypatch, error, status, said):
     assert got == status and said in printed and len(printed.splitlines()) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no pipes of this kind")
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_output_that_nobody_reads_any_more_is_no_defect(lines):
+    """As in `ecgraft predict ... | head`, while it prints and at its end."""
+    code = (
+        "import time; from ecgraft import cli; cli.VERBS['toy'] = ('', ''); "
+        f"cli.find = lambda verb: lambda: [time.sleep(1)] + [print('x' * 99) for _ in range({lines})]; "
+        "cli.main(['toy'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 141
+
+
 def test_debug_keeps_the_error(capsys, monkeypatch):
     def failing():
         raise InputError("bad")

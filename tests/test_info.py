@@ -14,7 +14,9 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 import ecgraft
+from ecgraft.commands import _doubles
 from ecgraft.commands.info import describe, info
+from ecgraft.model.model import PACKAGED
 from ecgraft.record import InputError, Record, UsageError
 from ecgraft.signal.recipe import Recipe
 from ecgraft.store import Store, StoreWriter
@@ -159,3 +161,13 @@ def test_the_same_ecg_twice_is_listed(tmp_path, capsys):
     assert "the same ECG twice" not in capsys.readouterr().out
     with pytest.raises(UsageError, match="pairs are written as"):
         ecgraft.info([tmp_path / "one", tmp_path / "two"], to=tmp_path / "pairs.txt")
+    for given in ({"path": tmp_path / "one", "doubles": False}, {"path": PACKAGED}):
+        with pytest.raises(UsageError, match="there are no pairs to write"):
+            ecgraft.info(**given, to=tmp_path / "none.csv")
+
+
+def test_a_file_of_pairs_is_written_however_large_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(_doubles, "QUICK", 5)
+    ecgraft.simulate(to=tmp_path / "one", count=6, seed=1, seconds=6.0, rate=250.0, progress=False)
+    ecgraft.info(tmp_path / "one", to=tmp_path / "pairs.csv")
+    assert (tmp_path / "pairs.csv").read_text().startswith("kind,store a")

@@ -79,9 +79,29 @@ def test_records_that_were_learnt_from_are_refused_left_out_or_allowed(made, tmp
     told = [allowed["leaks"].get(kind, []) for kind in ("same samples", "same patient")]  # stored twice: rounded twice
     assert allowed["records"] == test and sum(map(len, told)) == planted and told[0]
     assert json.loads((tmp_path / "r" / "report.json").read_text())["leaks"] == allowed["leaks"]
-    assert "same samples" in (tmp_path / "r" / "report.html").read_text()
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "same samples" in page and f"{planted} of which were learnt from" in page
     with pytest.raises(UsageError, match="--leaks 'dropp': did you mean 'drop'"):
         evaluate(made, path, tmp_path / "r", leaks="dropp")
+
+
+def test_a_rival_is_not_compared_on_what_it_has_learnt_from(made, tmp_path):
+    path, planted, test = parts_with(made, tmp_path, learnt_records(made, 20))
+    shutil.copytree(made / "model" / "grafts", tmp_path / "m" / "grafts")
+    shutil.copy(made / "model" / "encoder.safetensors", tmp_path / "m")
+    model = Model.load(tmp_path / "m")
+    graft = model.graft("findings")
+    graft.tensors = {name: t for name, t in graft.tensors.items() if not name.startswith("seen.")}
+    model.save(tmp_path / "m")
+    given = {"model": str(tmp_path / "m"), "task": "findings", "to": tmp_path / "r", "replicates": 10}
+    given |= {"against": str(made / "model"), "subsets": False, "progress": False}
+    with pytest.raises(InputError, match=rf"--against .*: {planted} of {test} records were learnt from"):
+        ecgraft.evaluate(path, **given)
+    dropped = ecgraft.evaluate(path, **given, leaks="drop")
+    assert dropped["records"] == test and dropped["against"]["records"] == test - planted
+    assert dropped["against"]["leaks"]["left out"] == planted and dropped["leaks"]["left out"] == 0
+    allowed = ecgraft.evaluate(path, **given, leaks="allow")
+    assert allowed["against"]["records"] == test and allowed["against"]["leaks"]["rule"] == "allow"
 
 
 def test_other_records_of_a_patient_are_known_by_the_training_folder_alone(made, tmp_path):
@@ -123,6 +143,23 @@ def test_the_records_of_an_encoder_travel_in_its_file(made, tmp_path):
     found = _seen.find([again.seen, {}], None, store, np.arange(5, 20))
     assert found.kinds[_seen.SAMPLES].tolist() == [5, 6, 7, 8, 9] and found.sure
     assert not len(found.kinds[_seen.PATIENT]) and not len(found.kinds[_seen.ALIKE])
+
+
+def test_a_graft_that_goes_on_from_another_has_seen_what_that_has(made, tmp_path, monkeypatch):
+    options = {"adapter": "linear", "seconds": 6.0, "steps": 3, "batch": 8, "progress": False}
+    monkeypatch.setattr(_seen, "KEYS", (2, 4))
+    given = {"model": str(made / "model"), "task": "findings"}
+    ecgraft.adapt(made / "new", to=tmp_path / "on", **given, **options)
+    ecgraft.adapt(made / "new", to=tmp_path / "anew", start="new", **given, **options)
+    for name, count in (("on", 1), ("anew", 0)):
+        tensors = Model.load(tmp_path / name).graft("findings").tensors
+        assert tensors["seen.shapes"].shape[1] == (8 if count else 4)
+        for store, there in ((Store(made / "learnt"), count), (Store(made / "new"), 1)):
+            learnt = np.flatnonzero(splits.split(store) != "test")
+            found = _seen.find([tensors], None, store, learnt)
+            assert len(found.kinds[_seen.SAMPLES]) == there * len(learnt)
+            alike = {k: v for k, v in tensors.items() if k == "seen.shapes"}
+            assert len(_seen.find([alike], None, store, learnt).rows) == there * len(learnt)
 
 
 def test_a_sketch_of_many_records_gets_coarser(made, monkeypatch):

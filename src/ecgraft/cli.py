@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import sys
 from contextlib import contextmanager
 from typing import Annotated
@@ -29,7 +30,7 @@ _NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The entry point. Ends by itself or in SystemExit: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """The entry point. Ends by itself or in SystemExit: 0 done, 1 failed, 2 wrong use, 130 interrupted, 141 unread."""
     args = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a console that cannot show a character gets "?", not a traceback
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
             given = options.parse(args[0], function, args[1:])
             places += [str(given[name]) for name in ("to", "store") if given.get(name)]
             function(**given)
+        sys.stdout.flush()
 
 
 def find(verb: str):
@@ -67,6 +69,11 @@ def _explained(places: list[str], debug: bool):
         if debug:
             raise
         _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:  # nobody reads any more, as in `ecgraft predict ... | head`
+        if debug:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds back
+        raise SystemExit(141) from None
     except OSError as error:
         reason = _reason(error, places)
         if debug or reason is None:

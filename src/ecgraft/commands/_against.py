@@ -18,11 +18,14 @@ from ._examples import Corpus
 
 @dataclass(frozen=True)
 class Rival:
-    """The second model. `name`: as it was given."""
+    """The second model. `name`: as it was given; `place`: its folder; `rows`: of the store, what it has not seen."""
 
     name: str
+    place: str
     model: Model
     graft: Graft
+    rows: np.ndarray | None = None
+    leaks: dict | None = None  # what was found by evaluate.unseen, for JSON
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def load(against: str, name: str, task: Task) -> Rival:
     """The rival of graft `name`. UsageError where it answers another question than `task`."""
     place, _, graft = against.rpartition(":")
     try:
-        model, graft = Model.load(against), name
+        model, graft, place = Model.load(against), name, against
     except InputError:
         if not place:
             raise
@@ -55,7 +58,7 @@ def load(against: str, name: str, task: Task) -> Rival:
             f"--against {against}: its graft {graft!r} answers {_asks(found.task)}, graft {name!r} {_asks(task)}; "
             "only models of the same labels can be compared"
         )
-    return Rival(against, model, found)
+    return Rival(against, place, model, found)
 
 
 def _asks(task: Task) -> str:
@@ -93,14 +96,15 @@ def _by_class(graft: Graft, corpus: Corpus, found, rival: Rival, theirs) -> dict
     return {"classes": classes, "adjusted": compare.holm(classes.p)}
 
 
-def common(cache, found: _score.Answers) -> np.ndarray:
-    """(n,) bool: the answered records that the rival's recipe can read too."""
-    return np.asarray(cache.usable[found.rows])
+def common(cache, found: _score.Answers, rival: Rival) -> np.ndarray:
+    """(n,) bool: the answered records that the rival's recipe can read too, and that it was not trained on."""
+    readable = np.asarray(cache.usable[found.rows])
+    return readable if rival.rows is None else readable & np.isin(found.rows, rival.rows)
 
 
-def plain(compared: Compared, task: Task) -> dict:
+def plain(compared: Compared, task: Task, leaks: dict | None = None) -> dict:
     """For JSON."""
-    out = {"model": compared.rival, "records": compared.records, "score": _score.headline(task)}
+    out = {"model": compared.rival, "records": compared.records, "leaks": leaks, "score": _score.headline(task)}
     out |= {key: _score.plain(getattr(compared, key)) for key in ("a", "b", "difference")}
     out["p"] = _number(compared.p)
     if compared.classes is not None:

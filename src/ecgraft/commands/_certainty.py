@@ -77,7 +77,7 @@ def measure(graft: Graft, corpus: Corpus, found: _score.Answers, replicates=1000
     parts, judged = [], judge(graft, corpus, found)
     unusual, limit = far(found.features, graft)
     if judged is not None:
-        single = judged.known.shape[1] == 1
+        single = corpus.task.kind != "multilabel"  # one question a record
         parts.append(lambda w: {k: v[..., 0] if single else v for k, v in judged.scores(w).items()})
     if corpus.task.kind in ("multilabel", "multiclass"):
         parts.append(_calibration(graft, corpus, found))

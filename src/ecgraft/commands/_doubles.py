@@ -25,6 +25,14 @@ def wanted(stores: list[Store], asked: bool | None) -> bool:
     return bool(stores) and (asked if asked is not None else len(stores) > 1 or len(stores[0]) <= QUICK)
 
 
+def check(to: Path, stores: list[Store], asked: bool | None) -> None:
+    """UsageError for a file of pairs that could not be written in the end."""
+    if to.suffix != ".csv":
+        raise UsageError(f"--to {to}: pairs are written as .csv")
+    if not stores or asked is False:
+        raise UsageError(f"--to {to}: there are no pairs to write; give stores, and not --no-doubles")
+
+
 def pairs(stores: list[Store], progress: bool) -> list[dict]:
     """A row for each pair, those on two sides of a split first; b = gain x a."""
     parts = [splits.split(store) for store in stores]
@@ -78,8 +86,6 @@ def short(row: dict) -> dict:
 
 def write(to: Path, rows: list[dict]) -> None:
     """All pairs as CSV."""
-    if to.suffix != ".csv":
-        raise UsageError(f"--to {to}: pairs are written as .csv")
     to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(to.name + ".part")
     with beside.open("w", encoding="utf-8", newline="") as file:

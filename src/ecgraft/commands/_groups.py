@@ -73,7 +73,7 @@ def _extra(store, i: int) -> dict[str, str]:
 
 
 def _in_group(name: str, graft: Graft, corpus: Corpus, found: _score.Answers, replicates: int, seed: int) -> Row:
-    """The score of a group; of classes that it has too few records with or without, it says nothing."""
+    """The score of a group; of labels that it has too few records with or without, it says nothing."""
     sized, enough = with_enough(corpus, found.rows)
     counted = measured(name, graft, sized, found, replicates, seed, enough)
     return replace(counted, positives=_count(corpus, found.rows))
@@ -116,10 +116,16 @@ def add_subgroups(page: Page, graft: Graft, tables: dict[str, list[Row]]) -> Non
         for title, rows in tables.items():
             page.table([title, "records", "patients", "labels that hold", "labels scored", name], _cells(rows))
         page.figures({title: forest(rows, name) for title, rows in tables.items() if any(row.score for row in rows)})
-        page.text(
-            f"Too few: a label counts in a group that has at least {FEWEST} records with it and {FEWEST} without. "
-            f"Of each property at most the {GROUPS} largest groups are shown."
-        )
+        page.text(f"{_rule(graft.task.kind)} Of each property at most the {GROUPS} largest groups are shown.")
+
+
+def _rule(kind: str) -> str:
+    """What `with_enough` asks for, in words."""
+    asked = {
+        "multilabel": f"a label counts in a group that has at least {FEWEST} records with it and {FEWEST} without",
+        "multiclass": f"a group is scored that has at least {FEWEST} records of two classes each",
+    }
+    return f"Too few: {asked.get(kind, f'a group is scored that has at least {FEWEST} records')}."
 
 
 def forest(rows: list[Row], name: str):

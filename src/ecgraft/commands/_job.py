@@ -162,7 +162,7 @@ class Job:
     def _probing(self, network: Network, examples: Examples) -> tuple[_probe.Probe, _probe.FeatureExamples]:
         h = self.features(examples.index)
         probe = _probe.Probe(self.name, network.heads[self.name], h)
-        if self.corpus.task.kind != "regression" and not self._can_start():
+        if self.corpus.task.kind != "regression" and not self.continues:
             probe.start_at(examples.y, examples.known)
         return probe, _probe.FeatureExamples(h, examples.y, examples.known)
 
@@ -178,7 +178,7 @@ class Job:
         """Clears the folder of what another run has left: one with other settings, records or encoder."""
         run = {"settings": asdict(self.options), "task": asdict(self.corpus.task), "encoder": self.model.fingerprint}
         run |= {
-            "start": self._can_start(),
+            "start": self.continues,
             "store": self.corpus.store.fingerprint,
             "train": self.train.tolist(),
             "held": self.validation.tolist(),
@@ -197,12 +197,13 @@ class Job:
             encoder = copy.deepcopy(self.model.encoder)
             adapters.attach(encoder, self.options.adapter, self.options.adapter_config)
             head = build_head(self.corpus.task, encoder, self.options.head)
-        if self._can_start():
+        if self.continues:
             head.load_state_dict(self.start.part("head"))
         return Network(encoder, {self.name: head}, self.recipe)
 
-    def _can_start(self) -> bool:
-        """Whether there is a head on the plain encoder for the same outputs, and it is wanted."""
+    @property
+    def continues(self) -> bool:
+        """Whether there is a head on the plain encoder for the same outputs, and the new one is to begin with it."""
         start, wanted = self.start, self.options.start == "graft"
         if start is None or not wanted or start.own_trunk:
             return False

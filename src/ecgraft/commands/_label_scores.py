@@ -1,26 +1,20 @@
-"""Further scores of tasks with labels: F2 and G2, the order of the labels, and those of the challenges they are of."""
+"""Scores of tasks with labels by the rules of the challenges: those of any labels, and those of their own classes."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..metrics import challenges, order
+from ..metrics import challenges
 from ..record import InputError
 from ..tasks import Task
 
 
-def further(y: np.ndarray, p: np.ndarray, called: np.ndarray, known: np.ndarray, w: np.ndarray) -> dict:
-    """Of y, probabilities, decisions and known pairs (n, K); weights (n,) or (R, n). Each () or (R,)."""
-    return challenges.cinc2020_phase1(y, called, known, w) | {
-        "fmax": order.fmax(y, p, known, w),
-        "ranking loss": order.ranking_loss(y, p, known, w),
-        "coverage error": order.coverage_error(y, p, known, w),
-    }
-
-
 def challenge(task: Task, y: np.ndarray, p: np.ndarray, called: np.ndarray, known: np.ndarray, w: np.ndarray) -> dict:
-    """The scores of the challenges that all the labels of the task are there for; arguments as of `further`."""
-    scores = {}
+    """F2 and G2 as in the first phase of 2020, and the scores of the challenges whose classes are all in the task.
+
+    Of y, probabilities, decisions and known pairs (n, K); weights (n,) or (R, n). Each () or (R,).
+    """
+    scores = {f"cinc2020 phase 1 {name}": v for name, v in challenges.cinc2020_phase1(y, called, known, w).items()}
     if set(task.labels) == set(challenges.CPSC2018):
         at = [task.labels.index(label) for label in challenges.CPSC2018]
         found = challenges.cpsc2018(y[:, at], p[:, at].argmax(1), None, known[:, at], w)

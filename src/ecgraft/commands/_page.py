@@ -17,13 +17,15 @@ OTHERS = {  # scores over all labels, and what they are called
     "accuracy": "accuracy",
     "micro auroc": "micro AUROC",
     "micro f1": "micro F1",
-    "macro f2": "macro F2 (CinC 2020, phase 1)",
-    "macro g2": "macro G2 (CinC 2020, phase 1)",
+    "macro f2": "macro F2",
+    "macro g2": "macro G2",
     "fmax": "F-max over records",
     "ranking loss": "ranking loss (0 is best)",
     "coverage error": "coverage error (labels to go through)",
     "cinc2017": "CinC 2017: mean F1 of N, A, O",
     "cpsc2018": "CPSC 2018: mean F1 of the nine classes",
+    "cinc2020 phase 1 f2": "F2 of CinC 2020, phase 1",
+    "cinc2020 phase 1 g2": "G2 of CinC 2020, phase 1",
     "cinc2020": "CinC 2020",
     "cinc2021": "CinC 2021",
 }
@@ -31,10 +33,14 @@ CROWDED = 10  # more classes than this get no curves
 
 
 def add_task(
-    page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict, gallery: int = _gallery.EXAMPLES
-) -> None:
-    """A section: `scores` are Estimates by name (_score.with_intervals); `gallery` failures of each kind are drawn."""
-    page.section(graft.name, _introduction(graft, corpus, found))
+    page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict, gallery: int = _gallery.EXAMPLES,
+    learnt: int = 0,
+) -> None:  # fmt: skip
+    """A section: `scores` are Estimates by name (_score.with_intervals); `gallery` failures of each kind are drawn.
+
+    learnt: how many of the records the graft was trained on.
+    """
+    page.section(graft.name, _introduction(graft, corpus, found, learnt))
     {
         "multilabel": _classes,
         "multiclass": _classes,
@@ -74,10 +80,11 @@ def _column(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array(column) for column in zip(*pairs)) if pairs else (np.zeros(0), np.zeros(0))
 
 
-def _introduction(graft: Graft, corpus: Corpus, found: _score.Answers) -> str:
+def _introduction(graft: Graft, corpus: Corpus, found: _score.Answers, learnt: int) -> str:
     patients = len(np.unique(corpus.patients(found.rows)))
+    known = f", {learnt} of which were learnt from or are like those that were" if learnt else ""
     return (
-        f"{len(found.rows)} records of {patients} patients that the graft has not seen. It was trained on "
+        f"{len(found.rows)} records of {patients} patients{known or ' that the graft has not seen'}. It was trained on "
         f"{graft.card.get('records', {}).get('train', 'unknown')} labelled records; weights, temperature and "
         "thresholds were chosen on validation data. Intervals: 95 %, bootstrap over patients."
     )

@@ -285,7 +285,6 @@ def _of_labels(corpus: Corpus, found: Answers, calibration: dict, thresholds: di
             of = classify.multilabel(y, p, limits(task, thresholds), known, w)
         if headline(task) == "cinc2017":
             of["cinc2017"] = challenges.cinc2017(of["confusion"], task.labels)
-        of |= _label_scores.further(y, p, called, known, w)
         return of | _label_scores.challenge(task, y, p, called, known, w)
 
     return scores

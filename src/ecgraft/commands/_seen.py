@@ -15,7 +15,7 @@ import torch
 
 from ..record import InputError
 from ..store import Store
-from ..store.shapes import PIECE, seen_in, shapes, sketch
+from ..store.shapes import NONE, PIECE, seen_in, shapes, sketch
 
 SAMPLES, PATIENT, ALIKE = "same samples", "same patient", "alike"  # kinds of leak, the surest first
 PERSONS = "persons.npy"
@@ -30,8 +30,16 @@ def tensors(store: Store, rows: np.ndarray, progress: bool = False) -> dict[str,
     pieces = np.ceil(store.number("length")[rows] / store.number("rate")[rows] / PIECE).sum()
     keys = int(np.clip(BYTES // (8 * max(pieces, 1)), *KEYS))
     sketched = sketch(shapes(store, progress), np.asarray(rows), keys)
-    pairs = {"seen.samples": checksums, "seen.shapes": sketched}
-    return {name: torch.from_numpy(values.view(np.int64).copy()) for name, values in pairs.items()}
+    return _signed(checksums, sketched)
+
+
+def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """What several files say, as one: for a graft whose head begins with that of another."""
+    samples = np.unique(np.concatenate([_unsigned(part, "seen.samples") for part in parts]))
+    sketches = [s for part in parts if len(s := _unsigned(part, "seen.shapes"))]
+    width = max((s.shape[1] for s in sketches), default=KEYS[0])
+    filled = [np.pad(s, ((0, 0), (0, width - s.shape[1])), constant_values=NONE) for s in sketches]
+    return _signed(samples, np.unique(np.concatenate([np.empty((0, width), np.uint64), *filled]), axis=0))
 
 
 def note_persons(folder: Path, store: Store, rows: np.ndarray) -> None:
@@ -92,6 +100,11 @@ def settle(found: Leaks, store: Store, rows: np.ndarray, rule: str) -> np.ndarra
     if not len(left):
         raise InputError(f"{store.path}: all {len(rows)} records were learnt from; take other records to test with")
     return left
+
+
+def _signed(samples: np.ndarray, sketched: np.ndarray) -> dict[str, torch.Tensor]:
+    pairs = {"seen.samples": samples, "seen.shapes": sketched}
+    return {name: torch.from_numpy(values.view(np.int64).copy()) for name, values in pairs.items()}
 
 
 def _unsigned(part: dict[str, torch.Tensor], name: str) -> np.ndarray:

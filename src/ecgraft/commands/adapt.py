@@ -50,7 +50,8 @@ def adapt(
 
     def save(graft: Graft) -> None:
         learnt = np.union1d(job.train, job.validation)
-        graft.tensors |= _seen.tensors(opened, learnt, progress)
+        seen = _seen.tensors(opened, learnt, progress)
+        graft.tensors |= _seen.joined([seen, job.start.tensors]) if job.continues else seen
         _seen.note_persons(folder, opened, learnt)
         graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
         base.add(graft)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from .. import __version__
 from ..metrics.bootstrap import Estimate
 from ..metrics.waves import BOUNDARIES
 from ..model import Graft, Model
+from ..model.model import DEFAULT
 from ..plugs import nearest
 from ..record import InputError, UsageError
 from ..report import Page
@@ -49,12 +50,15 @@ def evaluate(
 
     What a model of your own scores on a test part is kept in its graft, too.
     """
-    loaded = Model.load(model)
+    for name, value, least in (("gallery", gallery, 0), ("replicates", replicates, 1), ("seed", seed, 0)):
+        if value < least:
+            raise UsageError(f"--{name} {value}: it must be {least} or more")
+    loaded, home = Model.load(model), home_of(model)
     graft = loaded.graft(task)
     rival = _against.load(against, task, graft.task) if against else None
     corpus = Corpus.open(Store(store), graft.task)
-    persons = Path(model) / "training" / graft.name / _seen.PERSONS
-    rows, seen = unseen(loaded, graft, persons, corpus, part, leaks, progress)
+    rows, seen = unseen(loaded, graft, home, corpus, part, leaks, progress)
+    rival = rival and unseen_by(rival, corpus, part, leaks, progress)
     found, scores = score(loaded, graft.name, corpus, rows, replicates, seed, device=device, progress=progress)
     case = Case(loaded, graft, corpus, found, replicates, seed, device, progress)
     summary = {
@@ -66,10 +70,10 @@ def evaluate(
         "notice": "for research only; not a medical device",
     }  # fmt: skip
     page = Page(f"{graft.name}: {corpus.store.path.name}", f"ecgraft evaluate, {part} part")
-    summary |= fill(page, case, scores, summary, subsets, rival, gallery, Path(model) / "training" / graft.name / LOG)
+    summary |= fill(page, case, scores, summary, subsets, rival, gallery, home)
     write(Path(to), summary, page)
-    if part == "test" and leaks != "allow" and Path(model).is_dir():
-        remember(loaded, Path(model), graft, corpus, summary["scores"])
+    if part == "test" and leaks != "allow" and home:
+        remember(loaded, home, graft, corpus, summary["scores"])
     if progress:
         name, estimate = _page.main_estimate(graft, scores)
         say(f"{name} {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), {len(found.rows)} records")
@@ -77,14 +81,21 @@ def evaluate(
     return summary
 
 
-def unseen(model: Model, graft: Graft, persons: Path, corpus: Corpus, part: str, rule: str, progress: bool) -> tuple:
+def home_of(model: str) -> Path | None:
+    """The folder of a model of your own; None for that of ecgraft, which a folder of the same name is not."""
+    return Path(model) if str(model) != DEFAULT and Path(model).is_dir() else None
+
+
+def unseen(model: Model, graft: Graft, home, corpus: Corpus, part: str, rule: str, progress: bool) -> tuple:
     """The rows of a part that are to be scored, and what of the part was learnt from, as plain values.
 
-    A part that is not the test was learnt from by intent: nothing is refused, all is noted.
+    home: the model's folder, or None. A part that is not the test was learnt from by intent: nothing is refused, all
+    is noted.
     """
     if rule not in RULES:
         raise UsageError(f"--leaks {rule!r}: {nearest(rule, RULES)}")
     rows, store = corpus.rows(part), corpus.store
+    persons = home / "training" / graft.name / _seen.PERSONS if home else None
     found = _seen.find([model.seen, graft.tensors], persons, store, rows, progress)
     left = _seen.settle(found, store, rows, rule if part == "test" or rule == "drop" else "allow")
     noted = {kind: [store.column("id")[int(i)] for i in those] for kind, those in found.kinds.items() if len(those)}
@@ -102,21 +113,41 @@ def told(leaks: dict) -> str:
     return f"{', '.join(found)}; {leaks['left out']} left out"
 
 
-def fill(page: Page, case: Case, scores: dict, summary: dict, subsets, rival, gallery: int, trained: Path) -> dict:
+def unseen_by(rival: _against.Rival, corpus: Corpus, part: str, rule: str, progress: bool) -> _against.Rival:
+    """The rival and the rows that it may be compared on, by the same rule."""
+    try:
+        rows, seen = unseen(rival.model, rival.graft, home_of(rival.place), corpus, part, rule, progress=False)
+    except InputError as error:
+        raise type(error)(f"--against {rival.name}: {error}") from error
+    if len(seen) > 2 and part == "test" and progress:
+        what = "left out of the comparison" if rule == "drop" else "compared all the same"
+        say(f"{rival.name} was trained on some of these records, or on their like; {what}", mark="note:")
+    return replace(rival, rows=rows, leaks=seen)
+
+
+def fill(page: Page, case: Case, scores: dict, summary: dict, subsets, rival, gallery: int, home: Path | None) -> dict:
     """The page, from top to bottom; what stands behind the scores comes back for JSON."""
     graft, corpus, found = case.graft, case.corpus, case.found
     facts = {key: summary[key] for key in ("model", "store", "part", "seed", "replicates")}
     page.facts(facts | {"learnt from": told(summary["leaks"]), "training": graft.card})
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(found.rows)} records")
-    _page.add_task(page, graft, corpus, found, scores, gallery=0)
+    _page.add_task(page, graft, corpus, found, scores, gallery=0, learnt=learnt_from(corpus, found, summary["leaks"]))
     details = add_details(page, case, subsets, rival)
     if gallery:
         page.section("Failures")
         details["gallery"] = _gallery.add_gallery(page, graft, corpus, found, gallery)
-    if trained.is_file():
+    trained = home / "training" / graft.name / LOG if home else None
+    if trained and trained.is_file():
         page.section("Training")
         _page.add_training(page, {graft.name: log.read(trained)})
     return details
+
+
+def learnt_from(corpus: Corpus, found: _score.Answers, seen: dict) -> int:
+    """How many of the scored records are among those that `unseen` has noted."""
+    ids = corpus.store.column("id")
+    noted = {name for those in seen.values() if isinstance(those, list) for name in those}
+    return sum(ids[int(i)] in noted for i in found.rows)
 
 
 @dataclass(frozen=True)
@@ -156,14 +187,14 @@ def add_details(page: Page, case: Case, subsets: bool | None, rival: _against.Ri
     if rival:
         compared = face(case, rival)
         _against.add_comparison(page, graft, compared)
-        details["against"] = _against.plain(compared, graft.task)
+        details["against"] = _against.plain(compared, graft.task, rival.leaks)
     return details
 
 
 def face(case: Case, rival: _against.Rival) -> _against.Compared:
     """The rival's answers on the records that it can read, against those of the case."""
     cache = case.corpus.store.prepared(rival.graft.recipe, progress=case.progress)
-    found = case.found.take(_against.common(cache, case.found))
+    found = case.found.take(_against.common(cache, case.found, rival))
     if not len(found.rows):
         raise InputError(f"--against {rival.name}: it can read none of these records")
     network = rival.model.network(rival.graft.name)

@@ -201,7 +201,9 @@ def _store(path: Path) -> list[Block]:
 def _doubled(paths: list[Path], asked: bool | None, to: Path | None) -> list[Block]:
     """What stands twice in the stores among the paths."""
     stores = [Store(path) for path in paths if (Path(path) / HEAD).is_file()]
-    if not _doubles.wanted(stores, asked):
+    if to is not None:
+        _doubles.check(to, stores, asked)
+    if not _doubles.wanted(stores, asked if to is None else True):
         return []
     rows, patients = _doubles.pairs(stores, progress=sys.stderr.isatty()), _doubles.shared_patients(stores)
     if to is not None:

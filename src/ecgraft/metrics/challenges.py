@@ -39,17 +39,17 @@ def cinc2017(matrix, labels) -> np.ndarray:
 
 
 def cinc2020_phase1(y, decision, known=None, weights=None) -> dict[str, np.ndarray]:
-    """ "macro f2" and "macro g2" of the unofficial phase of 2020, () or (R,): yes/no decisions (N, K).
+    """ "f2" and "g2" of the unofficial phase of 2020, means over the classes, () or (R,): yes/no decisions (N, K).
 
     A record weighs 1 / (its number of labels). A class that is called but never there scores 0, as in the challenge;
-    one that is neither is left out of the mean (the challenge's first script gave it 1, its last one leaves it out).
+    one that is neither is left out of the mean.
     """
     y, decision, known, weights = checked(y, np.asarray(decision, dtype=float), known, weights)
     labels = np.maximum((y & known).sum(axis=1), 1)
     tp, fp, fn, _ = np.moveaxis(counts(y, decision, known, weights / labels.astype(weights.dtype)), -1, 0)
     return {
-        "macro f2": macro(ratio(5 * tp, 5 * tp + fp + 4 * fn))[0],
-        "macro g2": macro(ratio(tp, tp + fp + 2 * fn))[0],
+        "f2": macro(ratio(5 * tp, 5 * tp + fp + 4 * fn))[0],
+        "g2": macro(ratio(tp, tp + fp + 2 * fn))[0],
     }
 
 

@@ -123,11 +123,8 @@ def multilabel(y, score, threshold, known=None, weights=None) -> dict[str, np.nd
         "ece": ece(y, score, known, weights),
         "micro f1": f_beta(count.sum(axis=-2)),
         "macro g2": macro(g_beta(count))[0],
-        "fmax": order.fmax(y, score, known, weights),
-        "ranking loss": order.ranking_loss(y, score, known, weights),
-        "coverage error": order.coverage_error(y, score, known, weights),
     }
-    return scores | _macros(scores, count)
+    return scores | _macros(scores, count) | _of_order(y, score, known, weights)
 
 
 def multiclass(truth, probability, weights=None) -> dict[str, np.ndarray]:
@@ -145,12 +142,17 @@ def multiclass(truth, probability, weights=None) -> dict[str, np.ndarray]:
         "accuracy": ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1))),
         "confusion": matrix,
     }
-    return scores | _macros(scores, count)
+    return scores | _macros(scores, count) | _of_order(y, probability, None, weights)
 
 
 def _of_counts(count) -> dict[str, np.ndarray]:
     named = {"f1": f_beta, "sensitivity": sensitivity, "specificity": specificity, "precision": precision}
     return {name: function(count) for name, function in named.items()}
+
+
+def _of_order(y, score, known, weights) -> dict[str, np.ndarray]:
+    functions = {"fmax": order.fmax, "ranking loss": order.ranking_loss, "coverage error": order.coverage_error}
+    return {name: function(y, score, known, weights) for name, function in functions.items()}
 
 
 def _macros(scores: dict, count) -> dict[str, np.ndarray]:

@@ -157,7 +157,7 @@ def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probabil
     at = r_peaks(prepared.signal, graft.recipe.rate)
     present = np.zeros((1, probability.shape[0]), bool)
     present[0, prepared.slots] = True
-    logits = torch.from_numpy(probability[None]).log()
+    logits = torch.from_numpy(np.log(np.maximum(probability, 1e-12)))[None]  # -inf of an absent lead would be NaN
     best = read_at(logits, torch.from_numpy(present), torch.from_numpy(at[None])).argmax(-1)[0].numpy()
     said.beats = np.zeros(len(at), BEAT)
     said.beats["sample"] = np.round(at * record.rate / graft.recipe.rate)

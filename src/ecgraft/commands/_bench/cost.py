@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ class Cost:
     def __enter__(self) -> Cost:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        if sys.platform == "linux" and CLEAR.exists():
+        with contextlib.suppress(OSError):  # not Linux, or a container that does not allow it
             CLEAR.write_text("5")
         self.begun = time.perf_counter()
         return self
@@ -34,8 +35,9 @@ class Cost:
 def _resident() -> float:
     """The largest resident set since the mark was reset, MB; NaN where the system does not say."""
     if STATUS.exists():
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024 / 1e6
+        line = next((line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if line:
+            return int(line.split()[1]) * 1024 / 1e6
     try:
         import resource
     except ImportError:

@@ -158,6 +158,8 @@ def _check(protocol: Protocol) -> None:
     if not protocol.tables or not protocol.rows:
         raise UsageError("it needs at least one table and one row")
     _known("reference", protocol.reference, protocol.rows)
+    for layer in (protocol, *map(protocol.table, protocol.tables), *map(protocol.row, protocol.rows)):
+        _check_settings(layer.settings)
     for name in protocol.rows:
         _check_row(name, protocol.row(name))
     for name in protocol.tables:
@@ -171,6 +173,14 @@ def _check(protocol: Protocol) -> None:
         _known("published: table", entry.table, protocol.tables)
 
 
+def _check_settings(settings: dict) -> None:
+    """What would be passed over in silence, or cannot be laid over other settings."""
+    for key in settings.keys() & {"adapter", "adapter_config", "start"}:
+        raise UsageError(f"settings: {key} stands in a row itself, beside its settings")
+    if not isinstance(settings.get("training", {}), dict):
+        raise UsageError(f"settings: training is {settings['training']!r}, not a mapping such as {{rate: 0.001}}")
+
+
 def _check_row(name: str, row: Row) -> None:
     if bool(row.encoder) == bool(row.model):
         raise UsageError(f"row {name!r}: give it either an encoder (untrained) or a model")
@@ -180,13 +190,19 @@ def _check_row(name: str, row: Row) -> None:
 
 
 def _check_table(name: str, table: Table, protocol: Protocol) -> None:
+    if table.task == "own":
+        raise UsageError(f"table {name!r}: task own is of a store of your own; take a task's name or a YAML file")
     task = tasks.find(table.task)
     if table.database != SIMULATED:
         _known(f"table {name!r}: database", table.database, [SIMULATED, *plugs.names("datasets")])
     for row in table.rows:
         _known(f"table {name!r}: row", row, protocol.rows)
-    for metric in table.metrics:
+    for metric in table.metrics or (task.metric,):
         _known(f"table {name!r}: metric", metric, METRICS[task.kind])
+        if metric == "cinc2017" and not set("NAO") <= set(task.labels):
+            raise UsageError(f"table {name!r}: metric cinc2017 needs the classes N, A, O, not {list(task.labels)}")
+    if not table.budgets or len(set(table.budgets)) < len(table.budgets):
+        raise UsageError(f"table {name!r}: budgets {list(table.budgets)}: at least one, and none of them twice")
     for budget in table.budgets:
         if budget > 1 and budget != int(budget):
             raise UsageError(f"table {name!r}: budget {budget:g}: a share up to 1, or a whole number of records")
