@@ -134,6 +134,21 @@ def test_a_killed_bench_goes_on_to_the_same_numbers(done, tmp_path):
     assert not list((tmp_path / "out" / "runs").glob("*"))
 
 
+def test_scores_are_computed_again_from_what_was_kept(copy):
+    folder, file, _ = copy
+    table = parquet.read_table(folder / "results.parquet").to_pylist()
+    with results.Results(folder, protocols.read(file)) as found:
+        for row in found.rows:
+            row["macro auroc"] = -1.0
+        found.write()
+    assert {row["macro auroc"] for row in run(folder, file)} == {-1.0}
+    again = {row["key"]: row for row in run(folder, file, rescore=True)}
+    for row in table:
+        if row["table"] == "rhythm":
+            assert again[row["key"]]["macro auroc"] == pytest.approx(row["macro auroc"], abs=1e-9)
+            assert again[row["key"]]["scores"] == row["scores"]
+
+
 def own_store(folder, records):
     """A store whose records say their part themselves, in the place of the stand-in of cpsc2018."""
     with StoreWriter(folder) as writer:

@@ -33,6 +33,7 @@ def bench(
     only: Annotated[str, "rows to run, separated by commas (default: all)"] = "",
     seeds: Annotated[int, "how many seeds (0: as the protocol says)"] = 0,
     jobs: Annotated[int, "cells at a time (0: one per core)"] = 0,
+    rescore: Annotated[bool, "compute the scores of finished cells again, from what was kept of them"] = False,
     device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
     progress: Annotated[bool, "show progress"] = True,
 ) -> list[dict]:
@@ -50,6 +51,10 @@ def bench(
     with Results(folder, read_protocol) as results:
         grounds = cell_tools.grounds(read_protocol, data, folder, console)
         wanted = _keys(read_protocol, grounds, chosen, seeds or read_protocol.seeds)
+        if rescore:
+            runner = Runner(read_protocol, grounds, folder, device, cores())
+            results.rows = [runner.again(row) if row["key"] in wanted else row for row in results.rows]
+            results.write()
         begun, before = time.perf_counter(), results.done
         failed, jobs = _run(read_protocol, grounds, folder, results, wanted, jobs, device, console)
         made = tables.lines(read_protocol, results.rows, wanted, _tasks(read_protocol, grounds), folder)

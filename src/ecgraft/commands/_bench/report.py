@@ -19,8 +19,8 @@ NOTICE = "For research only; not a medical device."
 HOW = (
     "Scores are means over seeds; a seed changes the split (where it is random), the choice of labelled records and "
     "the start. Intervals: 95 %, patients and seeds drawn with replacement. Differences are paired: the same patients "
-    "and seeds on both sides; p is two-sided, by the bootstrap's standard error, adjusted over all comparisons of the "
-    "protocol (Holm). Thresholds and calibration come from validation data. Costs are medians: time of a step, "
+    "and seeds on both sides; p is two-sided, by the bootstrap's standard error, adjusted over all comparisons "
+    "that are shown (Holm). Thresholds and calibration come from validation data. Costs are medians: time of a step, "
     "largest memory of the process, whole time with test."
 )
 

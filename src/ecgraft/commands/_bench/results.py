@@ -60,6 +60,10 @@ class Results:
         if twice:
             raise InputError(f"{self.path}: cell {sorted(twice)[0]} is in it already")
         self.rows += rows
+        self.write()
+
+    def write(self) -> None:
+        """The file, replaced at once by what `rows` are now."""
         arrow, parquet = _pyarrow()
         note = {"protocol": self.protocol.name, "version": self.protocol.version, "format": FORMAT}
         table = arrow.Table.from_pylist(_even(self.rows)).replace_schema_metadata({"ecgraft": json.dumps(note)})

@@ -11,19 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ... import __version__
+from ... import __version__, tasks
 from ...metrics import bootstrap
 from ...plugs import configure
 from ...record import InputError
+from ...store import Store
 from .._job import Job, Settings, fitting_steps, with_defaults
-from .._score import scorer
+from .._score import Answers, scorer
 from ..adapt import pick_device
 from ..evaluate import plain
 from . import cells as cell_tools
 from .cells import Cell, Ground
 from .cost import Cost
 from .protocol import METRICS, Protocol
-from .results import keep
+from .results import keep, kept
 
 RUNS = "runs"
 
@@ -53,16 +54,12 @@ class Runner:
             job.model.add(graft)
             test = corpus.rows("test")
             test = test[job.cache.usable[test]]
+            if not len(test):
+                raise InputError(f"{corpus.store.path}: no test record has a lead that row {cell.row!r} can read")
             found = job.answer(job.model.network(graft.name), test)
         graft.save(place / "graft.safetensors")
         size = (place / "graft.safetensors").stat().st_size
-        shown = METRICS[corpus.task.kind]
-        score = scorer(corpus, found, graft.calibration, graft.thresholds)
-
-        def numbers(weights):
-            return {name: value for name, value in score(weights).items() if name in shown}
-
-        scores = bootstrap.estimate(numbers, corpus.patients(test), self.protocol.replicates, cell.seed)
+        scores = self.scores(corpus, found, graft, corpus.patients(test), cell.seed)
         store = corpus.store
         row = {
             "key": key, "protocol": self.protocol.name, "version": self.protocol.version, "database": table.database,
@@ -70,9 +67,7 @@ class Runner:
             "train": len(job.train), "validation": len(job.validation), "test": len(test),
             "patients": len(np.unique(corpus.patients(test))), "undefined": json.dumps(_undefined(corpus, test)),
             "copies left out": self._copies,
-            **{name: float(scores[name].value) for name in scores},
-            "scores": json.dumps(plain(scores, corpus.task)),
-            "trained parameters": int(graft.card["trained parameters"]), "bytes": size,
+            **scores, "trained parameters": int(graft.card["trained parameters"]), "bytes": size,
             "step ms": job.result.seconds * 1e3, "peak MB": cost.peak, "seconds": cost.seconds,
             "steps": job.training.steps, "settings": json.dumps(asdict(job.options)), "store": store.fingerprint,
             "threads": torch.get_num_threads(), "device": str(self.device), "date": datetime.date.today().isoformat(),
@@ -81,6 +76,24 @@ class Runner:
         keep(self.folder, corpus, found, graft, row)
         shutil.rmtree(place)
         return row
+
+    def scores(self, corpus, found: Answers, chosen, patients, seed: int) -> dict:
+        """The columns of a row that are scores; `corpus` and `chosen` may be what was kept of a cell."""
+        score = scorer(corpus, found, chosen.calibration, chosen.thresholds)
+        shown = METRICS[corpus.task.kind]
+
+        def numbers(weights):
+            return {name: value for name, value in score(weights).items() if name in shown}
+
+        estimates = bootstrap.estimate(numbers, patients, self.protocol.replicates, seed)
+        values = {name: float(estimate.value) for name, estimate in estimates.items()}
+        return values | {"scores": json.dumps(plain(estimates, corpus.task))}
+
+    def again(self, row: dict) -> dict:
+        """A row of results with its scores computed again from what was kept."""
+        table = self.protocol.table(row["table"])
+        what = kept(self.folder, row["key"], tasks.find(table.task, Store(self.grounds[row["table"]].path)))
+        return row | self.scores(what, what.found, what, what.person, row["seed"])
 
     def _open(self, cell: Cell, table):
         at = (cell.table, cell.seed, cell.fold)

@@ -2,14 +2,14 @@
 
 An interval covers both sources of chance: patients are drawn with replacement, the same ones for every seed and row,
 and seeds (with their folds) are drawn with replacement. A difference to the reference row uses the same draws on both
-sides and only seeds that both rows have.
+sides and only seeds and folds that both rows have.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +32,13 @@ class Line:
 
     train       labelled records, the mean over seeds
     difference  of the first metric to that of the reference row, with its two-sided p, and p adjusted for all of these
-                comparisons in the protocol (Holm)
+                comparisons that are shown (Holm)
     """
 
     budget: float
     row: str
     cells: list[dict]
     scores: dict[str, Estimate]
-    replicas: np.ndarray = field(repr=False)  # (seeds, R) of the first metric
     difference: Estimate | None = None
     p: float = np.nan
     adjusted: float = np.nan
@@ -84,7 +83,7 @@ def _table(protocol: Protocol, name: str, groups: dict, task: Task, folder: Path
         reference = next((line for line in at_budget if line.row == protocol.reference), None)
         for line in at_budget:
             if reference is not None and line is not reference:
-                _compare(line, reference)
+                drawn.compare(line, reference)
         made += at_budget
     return made
 
@@ -117,16 +116,32 @@ class _Draws:
 
     def line(self, budget: float, row: str) -> Line:
         """The mean over the row's seeds, of a seed over its folds."""
-        cells = self.here[row]
+        value, replicas = self._means(self.here[row])
+        low, high = bootstrap.interval(replicas.T)
+        triples = zip(self.metrics, value, low, high)
+        return Line(budget, row, self.here[row], {name: Estimate(*map(float, three)) for name, *three in triples})
+
+    def compare(self, line: Line, reference: Line) -> None:
+        """The difference to the reference in the first metric, over the seeds and folds that both have."""
+        places = [{(cell["seed"], cell["fold"]) for cell in each.cells} for each in (line, reference)]
+        both = places[0] & places[1]
+        if not both:
+            return
+        sides = [[c for c in each.cells if (c["seed"], c["fold"]) in both] for each in (line, reference)]
+        (a, many_a), (b, many_b) = (self._means(cells) for cells in sides)
+        replicas = (many_a - many_b)[0]
+        low, high = bootstrap.interval(replicas)
+        line.difference = Estimate(float(a[0] - b[0]), float(low), float(high))
+        line.p = compare.wald(line.difference.value, replicas)
+
+    def _means(self, cells: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+        """Of all metrics: (metrics,) and its replicates (metrics, R)."""
         seeds = sorted({cell["seed"] for cell in cells})
         keys = [[cell["key"] for cell in cells if cell["seed"] == seed] for seed in seeds]
-        value = np.nanmean(np.stack([_mean([self.values[k] for k in each]) for each in keys]), 0)  # (metrics,)
-        replicas = np.stack([_mean([self.replicas[k] for k in each]) for each in keys])  # (seeds, metrics, R)
-        low, high = bootstrap.interval(over_seeds(replicas).T)
-        scores = {
-            name: Estimate(*(float(part[m]) for part in (value, low, high))) for m, name in enumerate(self.metrics)
-        }
-        return Line(budget, row, cells, scores, replicas[:, 0])
+        values, replicas = (
+            np.stack([_mean([known[key] for key in each]) for each in keys]) for known in (self.values, self.replicas)
+        )
+        return _mean(values), over_seeds(replicas)
 
 
 def over_seeds(replicas: np.ndarray) -> np.ndarray:
@@ -139,24 +154,10 @@ def over_seeds(replicas: np.ndarray) -> np.ndarray:
     return np.where(total > 0, (np.nan_to_num(replicas) * times).sum(0) / np.maximum(total, 1), np.nan)
 
 
-def _mean(values: list[np.ndarray]) -> np.ndarray:
+def _mean(values) -> np.ndarray:
     stacked = np.stack(values)
     counted = np.isfinite(stacked).sum(0)
     return np.where(counted > 0, np.nan_to_num(stacked).sum(0) / np.maximum(counted, 1), np.nan)
-
-
-def _compare(line: Line, reference: Line) -> None:
-    """The difference to the reference over the seeds that both have."""
-    both = sorted(set(line.seeds) & set(reference.seeds))
-    if not both:
-        return
-    a, b = (each.replicas[[each.seeds.index(seed) for seed in both]] for each in (line, reference))
-    metric = next(iter(line.scores))
-    values = [np.nanmean([c[metric] for c in each.cells if c["seed"] in both]) for each in (line, reference)]
-    replicas = over_seeds(a) - over_seeds(b)
-    low, high = bootstrap.interval(replicas)
-    line.difference = Estimate(float(values[0] - values[1]), float(low), float(high))
-    line.p = compare.wald(line.difference.value, replicas)
 
 
 def undefined(line: Line) -> list[str]:
