@@ -182,6 +182,20 @@ def test_subgroups_score_like_the_filtered_records(report, case, store):
     assert ages["65 to 79"]["records"] == ((years >= 65) & (years < 80)).sum()
 
 
+def test_operating_points_are_those_of_a_search_through_all_thresholds(report, case):
+    corpus, graft, found, _ = case
+    p = _score.probabilities(corpus.task, found, graft.calibration)
+    y, known = corpus.y[found.rows] == 1, corpus.known_each[found.rows]
+    for k, label in enumerate(corpus.task.labels):
+        truth, score = y[known[:, k], k], p[known[:, k], k]
+        said = report[0]["operating points"][label]["sensitivity at 90 % specificity"]["value"]
+        if truth.all() or not truth.any():
+            assert said is None
+            continue
+        points = [((score[truth] >= t).mean(), (score[~truth] < t).mean()) for t in [*np.unique(score), np.inf]]
+        assert said == pytest.approx(max(a for a, b in points if b >= 0.9 - 1e-12), abs=1e-6)
+
+
 def test_a_group_with_too_few_records_says_so():
     y = np.array([[1, 0]] * 4 + [[0, 1]] * 20)
     corpus, found = made_up("multilabel", y, np.zeros(y.shape))

@@ -22,7 +22,7 @@ from ..store import Store
 from ..tasks import Task
 from ..training import log
 from ..training.loop import LOG
-from . import _against, _certainty, _gallery, _groups, _leads, _page, _score, _seen
+from . import _against, _certainty, _gallery, _groups, _leads, _operating, _page, _score, _seen
 from ._examples import Corpus
 from ._say import say
 from .adapt import pick_device
@@ -171,6 +171,9 @@ def add_details(page: Page, case: Case, subsets: bool | None, rival: _against.Ri
     cache = corpus.store.prepared(graft.recipe, progress=case.progress)
     details = {"certainty": _certainty.measure(graft, corpus, found, **given)}
     _certainty.add_certainty(page, graft, details["certainty"])
+    points = _operating.measure(graft, corpus, found, **given)
+    _operating.add_points(page, graft, points)
+    details["operating points"] = _operating.plain(points, graft)
     groups, leads = _groups.subgroups(graft, corpus, found, **given), []
     if _leads.wants_subsets(subsets, graft, len(found.rows)):
         network, device = case.model.network(graft.name), pick_device(case.device)
