@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
+import ecgraft
 from ecgraft.commands.ingest import ingest
 from ecgraft.record import Record
 from ecgraft.signal.spectral import filter_resample
@@ -19,7 +20,7 @@ from ecgraft.store import shapes as made
 from ecgraft.store.judge import EXCERPT, OVERLAP, SAMPLES, SHAPE
 from ecgraft.store.leaks import across, colliding, find, patients
 from ecgraft.store.match import NEXT
-from ecgraft.store.shapes import seen_in, shapes, sketch
+from ecgraft.store.shapes import seen_in, shapes, sketch, some
 
 COUNT, RATE = 40, 250.0
 WANDER = 0.3 * np.sin(2 * np.pi * 0.2 * np.arange(2500) / RATE + 1).astype(np.float32)
@@ -238,3 +239,15 @@ def test_databases_that_repeat_each_other(shared_data, tmp_path):
     (leak,) = find([mitdb, qtdb, excerpt])
     assert leak[:5] == (0, 3, 2, 0, EXCERPT) and leak.offset == pytest.approx(-100_000 / 360, abs=0.003)
     assert leak.seconds == pytest.approx(900, abs=0.1) and leak.correlation > 0.99
+
+
+def test_a_few_records_of_a_store_are_looked_at_by_themselves(tmp_path):
+    """The same keys as from the whole store, and no folder is made for them."""
+    ecgraft.simulate(to=tmp_path / "s", count=40, seed=3, seconds=6.0, rate=250.0, progress=False)
+    store, rows = Store(tmp_path / "s"), np.array([31, 4, 17])
+    few = some(store, rows)
+    assert not list((tmp_path / "s" / "cache").glob("shapes-*")) and set(few.record.tolist()) == {4, 17, 31}
+    whole = shapes(store)
+    assert np.array_equal(sketch(few, rows), sketch(whole, rows))
+    assert len(some(store, rows).key) == len(whole.key), "what is there is taken"
+    assert len(some(store, rows[:0]).key) == len(whole.key)

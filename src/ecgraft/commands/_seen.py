@@ -15,7 +15,7 @@ import torch
 
 from ..record import InputError
 from ..store import Store
-from ..store.shapes import NONE, PIECE, seen_in, shapes, sketch
+from ..store.shapes import NONE, PIECE, seen_in, sketch, some
 
 SAMPLES, PATIENT, ALIKE = "same samples", "same patient", "alike"  # kinds of leak, the surest first
 PERSONS = "persons.npy"
@@ -29,7 +29,7 @@ def tensors(store: Store, rows: np.ndarray, progress: bool = False) -> dict[str,
     checksums = np.unique(np.asarray(store.number("checksum"))[rows])
     pieces = np.ceil(store.number("length")[rows] / store.number("rate")[rows] / PIECE).sum()
     keys = int(np.clip(BYTES // (8 * max(pieces, 1)), *KEYS))
-    sketched = sketch(shapes(store, progress), np.asarray(rows), keys)
+    sketched = sketch(some(store, rows, progress), np.asarray(rows), keys)
     return _signed(checksums, sketched)
 
 
@@ -82,7 +82,8 @@ def find(
     kinds[PATIENT] = left[np.isin(np.asarray(store.number("person"))[left], _persons(persons))]
     left = np.setdiff1d(left, kinds[PATIENT])
     sketches = [s for part in parts if len(s := _unsigned(part, "seen.shapes"))]
-    alike = [seen_in(sketched, shapes(store, progress)) for sketched in sketches]
+    there = some(store, left, progress) if sketches else None
+    alike = [seen_in(sketched, there) for sketched in sketches]
     kinds[ALIKE] = np.intersect1d(left, np.concatenate([*alike, left[:0]]))
     return Leaks(kinds)
 

@@ -21,6 +21,7 @@ from .read import Store
 SKETCH, PIECE = 8, 10.0  # keys for every so many seconds
 NONE = np.uint64(2**64 - 1)
 CHUNK, FEW = 512, 1024  # records
+FEW_OF = 4  # fewer records than the store has, divided by it, are looked at by themselves
 SAMPLES = 2**22  # in memory at a time, where a record is not longer
 BLOCK = 2**22  # keys that are looked at in one go
 COLUMNS = {"key": np.dtype("<u8"), "record": np.dtype("<i4"), "lead": np.dtype("i1"), "at": np.dtype("<f4")}
@@ -47,6 +48,17 @@ def shapes(store: Store, progress: bool = False, workers: int | None = None) -> 
             return _opened(store, folder)
         _build(store, folder, progress, workers)
     return _opened(store, folder)
+
+
+def some(store: Store, rows: np.ndarray, progress: bool = False) -> Shapes:
+    """Shapes that hold those of the records `rows` at least: of the whole store, unless they are a small part of it."""
+    rows, folder = np.unique(rows), store.path / CACHE / f"shapes-{VERSION}"
+    with contextlib.suppress(InputError):
+        return _opened(store, folder)
+    if FEW_OF * len(rows) > len(store):
+        return shapes(store, progress)
+    pieces = [_keys(store, rows[k : k + CHUNK]) for k in range(0, len(rows), CHUNK)]
+    return Shapes(*map(np.concatenate, zip(*pieces))) if pieces else Shapes(*(np.empty(0, t) for t in COLUMNS.values()))
 
 
 def sketch(found: Shapes, rows: np.ndarray, keys: int = SKETCH) -> np.ndarray:
@@ -128,30 +140,36 @@ class _Worker:
 
     def __call__(self, number: int) -> int:
         index = np.arange(number * CHUNK, min((number + 1) * CHUNK, len(self.store)))
-        rows = self.store.table.rows[index]
-        alike = np.unique(rows[["leads", "rate", "length"]], return_inverse=True)[1]
-        parts = []
-        for kind in range(alike.max() + 1):
-            same = index[alike == kind]
-            length, leads = int(self.store.number("length")[same[0]]), self.store.leads(int(same[0]))
-            size = max(1, SAMPLES // (length * len(leads)))
-            parts += [self._keys(same[k : k + size], leads, length) for k in range(0, len(same), size)]
-        key, record, lead, at = (np.concatenate(column) for column in zip(*parts))
-        order = np.argsort(record, kind="stable")
+        found = _keys(self.store, index)
         beside = self.folder / f"part-{number:08d}"
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
-        for (name, kind), column in zip(COLUMNS.items(), (key, record, lead, at)):
-            np.save(beside / f"{name}.npy", column[order].astype(kind))
+        for name, column in found._asdict().items():
+            np.save(beside / f"{name}.npy", column)
         beside.rename(_chunk(self.folder, number))
         return len(index)
 
-    def _keys(self, index: np.ndarray, leads: tuple[str, ...], length: int) -> tuple[np.ndarray, ...]:
-        """Of records with the same leads, rate and length."""
-        chosen = np.array(independent(leads))
-        x = self.store.windows(index, np.zeros(len(index), int), length)[:, chosen]  # (B, C, T)
-        key, row, at = keys_of(x.reshape(-1, length), float(self.store.number("rate")[index[0]]))
-        return key, index[row // len(chosen)], chosen[row % len(chosen)], at
+
+def _keys(store: Store, index: np.ndarray) -> Shapes:
+    """Of some hundred records, ascending; those of the same leads, rate and length together."""
+    alike = np.unique(store.table.rows[index][["leads", "rate", "length"]], return_inverse=True)[1]
+    parts = []
+    for kind in range(alike.max() + 1):
+        same = index[alike == kind]
+        length, leads = int(store.number("length")[same[0]]), store.leads(int(same[0]))
+        size = max(1, SAMPLES // (length * len(leads)))
+        parts += [_keys_of_kind(store, same[k : k + size], leads, length) for k in range(0, len(same), size)]
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[1], kind="stable")
+    return Shapes(*(column[order].astype(kind) for column, kind in zip(columns, COLUMNS.values())))
+
+
+def _keys_of_kind(store: Store, index: np.ndarray, leads: tuple[str, ...], length: int) -> tuple[np.ndarray, ...]:
+    """Key, record, lead and time of the landmarks of records with the same leads, rate and length."""
+    chosen = np.array(independent(leads))
+    x = store.windows(index, np.zeros(len(index), int), length)[:, chosen]  # (B, C, T)
+    key, row, at = keys_of(x.reshape(-1, length), float(store.number("rate")[index[0]]))
+    return key, index[row // len(chosen)], chosen[row % len(chosen)], at
 
 
 def _chunk(folder: Path, number: int) -> Path:
