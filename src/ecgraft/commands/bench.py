@@ -45,7 +45,7 @@ def bench(
     chosen = _chosen(only, read_protocol)
     for name, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 0:
-            raise UsageError(f"--{name} {value}: it must be 0 or more")
+            raise UsageError(f"--{name} {value}: it must be at least 0")
     folder = Path(to) if to else Path(f"bench-{read_protocol.name}")
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     with Results(folder, read_protocol) as results:

@@ -52,7 +52,7 @@ def evaluate(
     """
     for name, value, least in (("gallery", gallery, 0), ("replicates", replicates, 1), ("seed", seed, 0)):
         if value < least:
-            raise UsageError(f"--{name} {value}: it must be {least} or more")
+            raise UsageError(f"--{name} {value}: it must be at least {least}")
     loaded, home = Model.load(model), home_of(model)
     graft = loaded.graft(task)
     rival = _against.load(against, task, graft.task) if against else None
