@@ -11,7 +11,7 @@ import pytest
 import ecgraft
 from ecgraft.commands import _certainty, _score
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands.evaluate import home_of
+from ecgraft.commands._unseen import home_of
 from ecgraft.model import Graft
 from ecgraft.model.predict import Prediction, _read_beats
 from ecgraft.record import Record, UsageError

@@ -25,7 +25,7 @@ class Rival:
     model: Model
     graft: Graft
     rows: np.ndarray | None = None
-    leaks: dict | None = None  # what was found by evaluate.unseen, for JSON
+    leaks: dict | None = None  # what was found by _unseen.unseen, for JSON
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,20 +14,16 @@ from .. import __version__
 from ..metrics.bootstrap import Estimate
 from ..metrics.waves import BOUNDARIES
 from ..model import Graft, Model
-from ..model.model import DEFAULT
-from ..plugs import nearest
 from ..record import InputError, UsageError
 from ..report import Page
 from ..store import Store
 from ..tasks import Task
 from ..training import log
 from ..training.loop import LOG
-from . import _against, _certainty, _gallery, _groups, _leads, _operating, _page, _score, _seen
+from . import _against, _certainty, _gallery, _groups, _leads, _operating, _page, _score, _unseen
 from ._examples import Corpus
 from ._say import say
 from .adapt import pick_device
-
-RULES = ("refuse", "drop", "allow")  # what is done with records that were learnt from
 
 
 def evaluate(
@@ -53,12 +49,12 @@ def evaluate(
     for name, value, least in (("gallery", gallery, 0), ("replicates", replicates, 1), ("seed", seed, 0)):
         if value < least:
             raise UsageError(f"--{name} {value}: it must be at least {least}")
-    loaded, home = Model.load(model), home_of(model)
+    loaded, home = Model.load(model), _unseen.home_of(model)
     graft = loaded.graft(task)
     rival = _against.load(against, task, graft.task) if against else None
     corpus = Corpus.open(Store(store), graft.task)
-    rows, seen = unseen(loaded, graft, home, corpus, part, leaks, progress)
-    rival = rival and unseen_by(rival, corpus, part, leaks, progress)
+    rows, seen = _unseen.unseen(loaded, graft, home, corpus, part, leaks, progress)
+    rival = rival and _unseen.unseen_by(rival, corpus, part, leaks, progress)
     found, scores = score(loaded, graft.name, corpus, rows, replicates, seed, device=device, progress=progress)
     case = Case(loaded, graft, corpus, found, replicates, seed, device, progress)
     summary = {
@@ -81,57 +77,15 @@ def evaluate(
     return summary
 
 
-def home_of(model: str) -> Path | None:
-    """The folder of a model of your own; None for that of ecgraft, which a folder of the same name is not."""
-    return Path(model) if str(model) != DEFAULT and Path(model).is_dir() else None
-
-
-def unseen(model: Model, graft: Graft, home, corpus: Corpus, part: str, rule: str, progress: bool) -> tuple:
-    """The rows of a part that are to be scored, and what of the part was learnt from, as plain values.
-
-    home: the model's folder, or None. A part that is not the test was learnt from by intent: nothing is refused, all
-    is noted.
-    """
-    if rule not in RULES:
-        raise UsageError(f"--leaks {rule!r}: {nearest(rule, RULES)}")
-    rows, store = corpus.rows(part), corpus.store
-    persons = home / "training" / graft.name / _seen.PERSONS if home else None
-    found = _seen.find([model.seen, graft.tensors], persons, store, rows, progress)
-    left = _seen.settle(found, store, rows, rule if part == "test" or rule == "drop" else "allow")
-    noted = {kind: [store.column("id")[int(i)] for i in those] for kind, those in found.kinds.items() if len(those)}
-    if noted and progress and part == "test":
-        what = "left out" if rule == "drop" else "scored all the same"
-        say(f"learnt from, or like what was learnt from, and {what}: {found.describe(store)}", mark="note:")
-    return left, noted | {"rule": rule, "left out": len(rows) - len(left)}
-
-
-def told(leaks: dict) -> str:
-    """What `unseen` noted, in a line."""
-    found = [f"{len(ids)} {kind}" for kind, ids in leaks.items() if isinstance(ids, list)]
-    if not found:
-        return "none of these records, as far as can be told"
-    return f"{', '.join(found)}; {leaks['left out']} left out"
-
-
-def unseen_by(rival: _against.Rival, corpus: Corpus, part: str, rule: str, progress: bool) -> _against.Rival:
-    """The rival and the rows that it may be compared on, by the same rule."""
-    try:
-        rows, seen = unseen(rival.model, rival.graft, home_of(rival.place), corpus, part, rule, progress=False)
-    except InputError as error:
-        raise type(error)(f"--against {rival.name}: {error}") from error
-    if len(seen) > 2 and part == "test" and progress:
-        what = "left out of the comparison" if rule == "drop" else "compared all the same"
-        say(f"{rival.name} was trained on some of these records, or on their like; {what}", mark="note:")
-    return replace(rival, rows=rows, leaks=seen)
-
-
 def fill(page: Page, case: Case, scores: dict, summary: dict, subsets, rival, gallery: int, home: Path | None) -> dict:
     """The page, from top to bottom; what stands behind the scores comes back for JSON."""
     graft, corpus, found = case.graft, case.corpus, case.found
     facts = {key: summary[key] for key in ("model", "store", "part", "seed", "replicates")}
-    page.facts(facts | {"learnt from": told(summary["leaks"]), "training": graft.card})
+    page.facts(facts | {"learnt from": _unseen.told(summary["leaks"]), "training": graft.card})
     page.highlight(*_page.main_estimate(graft, scores), note=f"{len(found.rows)} records")
-    _page.add_task(page, graft, corpus, found, scores, gallery=0, learnt=learnt_from(corpus, found, summary["leaks"]))
+    _page.add_task(
+        page, graft, corpus, found, scores, gallery=0, learnt=_unseen.learnt_from(corpus, found, summary["leaks"])
+    )
     details = add_details(page, case, subsets, rival)
     if gallery:
         page.section("Failures")
@@ -141,13 +95,6 @@ def fill(page: Page, case: Case, scores: dict, summary: dict, subsets, rival, ga
         page.section("Training")
         _page.add_training(page, {graft.name: log.read(trained)})
     return details
-
-
-def learnt_from(corpus: Corpus, found: _score.Answers, seen: dict) -> int:
-    """How many of the scored records are among those that `unseen` has noted."""
-    ids = corpus.store.column("id")
-    noted = {name for those in seen.values() if isinstance(those, list) for name in those}
-    return sum(ids[int(i)] in noted for i in found.rows)
 
 
 @dataclass(frozen=True)
