@@ -110,12 +110,21 @@ def test_a_cell_whose_row_was_not_written_is_taken_up(copy, monkeypatch):
     """Killed between the evidence and the row; and evidence that was deleted is computed again."""
     folder, file, rows = copy
     (folder / "results.parquet").unlink()
+    (folder / "runs" / rows[0]["key"]).mkdir(parents=True)
     gone = rows[3]["key"]
     (folder / "evidence" / f"{gone}.npz").unlink()
     real, ran = bench_command.Runner._run, []
     monkeypatch.setattr(bench_command.Runner, "_run", lambda self, cell, key: ran.append(key) or real(self, cell, key))
     assert numbers(run(folder, file)) == numbers(rows)
-    assert ran == [gone]
+    assert ran == [gone] and not list((folder / "runs").glob("*"))
+
+
+def test_no_more_threads_than_were_allowed(done):
+    import torch
+
+    before = torch.get_num_threads()
+    run(done[0], done[1], rescore=True)
+    assert torch.get_num_threads() <= before
 
 
 def test_a_killed_bench_goes_on_to_the_same_numbers(done, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from .protocol import Protocol
 
 FILE = "results.parquet"
 EVIDENCE = "evidence"
+RUNS = "runs"  # checkpoints of cells that are being computed
 PARTS = ("logits", "counts", "confusion")  # of the answers, what scores are made of
 FORMAT = 1
 
@@ -42,6 +44,7 @@ class Results:
         try:
             self.rows = [row for row in self._read() if _evidence(self.folder, row["key"]).is_file()]
             self._take_up()
+            self._tidy()
         except BaseException:
             self.lock.release()
             raise
@@ -78,6 +81,12 @@ class Results:
         rows = [r for r in rows if (r["protocol"], r["version"]) == (self.protocol.name, self.protocol.version)]
         if rows:
             self.add(*rows)
+
+    def _tidy(self) -> None:
+        """What a run that was killed has left of cells that are finished."""
+        for place in (self.folder / RUNS).glob("*"):
+            if place.name in self.done:
+                shutil.rmtree(place, ignore_errors=True)
 
     def _read(self) -> list[dict]:
         if not self.path.is_file():

@@ -24,9 +24,7 @@ from . import cells as cell_tools
 from .cells import Cell, Ground
 from .cost import Cost
 from .protocol import METRICS, Protocol
-from .results import keep, kept
-
-RUNS = "runs"
+from .results import RUNS, keep, kept
 
 
 class Runner:
@@ -34,7 +32,7 @@ class Runner:
 
     def __init__(self, protocol: Protocol, grounds: dict[str, Ground], folder: Path, device: str, threads: int):
         self.protocol, self.grounds, self.folder, self.device = protocol, grounds, folder, pick_device(device)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(min(threads, torch.get_num_threads()))  # never more than were allowed
         self._at, self._corpus, self._copies = None, None, 0
 
     def __call__(self, job: tuple[Cell, str]) -> dict:
