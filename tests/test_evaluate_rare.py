@@ -12,7 +12,7 @@ import ecgraft
 from ecgraft.commands import _certainty, _score
 from ecgraft.commands._examples import Corpus
 from ecgraft.commands._unseen import home_of
-from ecgraft.model import Graft
+from ecgraft.model import Graft, Model
 from ecgraft.model.predict import Prediction, _read_beats
 from ecgraft.record import Record, UsageError
 from ecgraft.report import Page
@@ -59,3 +59,16 @@ def test_beats_are_named_where_a_lead_is_absent():
     said, record = Prediction("r", "t", "beats", 250.0), Record(signal, 250.0, ("I",), id="r")
     _read_beats(said, graft, record, memory, probability)
     assert len(said.beats) > 8 and set(said.beats["symbol"].tolist()) == {b"V"}
+
+
+def test_waves_of_other_leads_are_not_compared(tmp_path):
+    ecgraft.simulate(to=tmp_path / "s", count=12, seed=1, seconds=4.0, rate=250.0, progress=False)
+    small = {"widths": (8, 8, 8, 8), "stem": 8}
+    for name, leads in (("all", {}), ("two", {"leads": ("I", "II")})):
+        Model.fresh("resnet18", small | leads).save(tmp_path / name)
+        options = {"steps": 2, "batch": 4, "seconds": 4.0, "progress": False}
+        ecgraft.adapt(tmp_path / "s", task="waves", to=tmp_path / name, **options)
+    with pytest.raises(UsageError, match=r"reads the leads I, II, graft 'waves' I, II, III.*must read the same"):
+        ecgraft.evaluate(
+            tmp_path / "s", model=str(tmp_path / "all"), task="waves", to=tmp_path / "r", against=str(tmp_path / "two")
+        )

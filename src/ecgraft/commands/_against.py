@@ -42,9 +42,10 @@ class Compared:
     adjusted: np.ndarray | None = None  # (K,) p of Holm
 
 
-def load(against: str, name: str, task: Task) -> Rival:
-    """The rival of graft `name`. UsageError where it answers another question than `task`."""
+def load(against: str, own: Graft) -> Rival:
+    """The rival of a graft. UsageError where it answers another question, or is scored on other leads."""
     place, _, graft = against.rpartition(":")
+    name, task = own.name, own.task
     try:
         model, graft, place = Model.load(against), name, against
     except InputError:
@@ -57,6 +58,11 @@ def load(against: str, name: str, task: Task) -> Rival:
         raise UsageError(
             f"--against {against}: its graft {graft!r} answers {_asks(found.task)}, graft {name!r} {_asks(task)}; "
             "only models of the same labels can be compared"
+        )
+    if task.kind == "waves" and found.recipe.leads != own.recipe.leads:
+        raise UsageError(
+            f"--against {against}: reads the leads {', '.join(found.recipe.leads)}, graft {name!r} "
+            f"{', '.join(own.recipe.leads)}; waves are scored lead by lead, so both must read the same"
         )
     return Rival(against, place, model, found)
 

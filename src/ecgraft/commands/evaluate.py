@@ -51,7 +51,7 @@ def evaluate(
             raise UsageError(f"--{name} {value}: it must be at least {least}")
     loaded, home = Model.load(model), _unseen.home_of(model)
     graft = loaded.graft(task)
-    rival = _against.load(against, task, graft.task) if against else None
+    rival = _against.load(against, graft) if against else None
     corpus = Corpus.open(Store(store), graft.task)
     rows, seen = _unseen.unseen(loaded, graft, home, corpus, part, leaks, progress)
     rival = rival and _unseen.unseen_by(rival, corpus, part, leaks, progress)
