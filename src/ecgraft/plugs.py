@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
-from .record import UsageError
+from .record import InputError, UsageError
 
 
 def names(kind: str) -> list[str]:
@@ -34,6 +35,19 @@ def find(kind: str, name: str) -> ModuleType:
     if name not in known:
         raise UsageError(f"{kind}: no {name!r}; {nearest(name, known)}")
     return importlib.import_module(f"ecgraft.{kind}.{name}")
+
+
+def read_mapping(path: Path, form: str) -> dict:
+    """A YAML file that holds a mapping. `form` says what it should be, as in "a task is a mapping with kind ..."."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML ({error}); {form}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: {form}")
+    return content
 
 
 def configure(config_class: type, values: dict | None, where: str):

@@ -147,7 +147,8 @@ def add_certainty(page: Page, graft: Graft, found: Certainty) -> None:
     if "ECE before" in found.scores:
         rows = [[n, found.scores[f"{n} before"], found.scores[f"{n} after"]] for n in ("ECE", "Brier")]
         text = (
-            "Calibration on validation records, mean over the labels: probabilities of the bare logits, and as stated."
+            "Mean over the labels, on these records: of the bare logits' probabilities, and of those that were "
+            "calibrated on validation records."
         )
         page.table(["error", "before", "after"], rows, caption=text)
     if "unusual" in found.scores:
@@ -164,11 +165,10 @@ def _add_sets(page: Page, graft: Graft, found: Certainty) -> None:
         page.table(["measured", "value"], [["coverage", s["coverage"]], ["width", s["set size"]]], caption=text)
         return
     head = ["", "coverage", "share answered", "right among answered", "right among all", "mean set size"]
-    keys = ("coverage", "answered", "right among answered", "right", "set size")
     if graft.task.kind == "multiclass":
-        rows = [["class", *(s[key] for key in keys)]]
+        rows = [["class", *(s[key] for key in PER_LABEL)]]
     else:
-        rows = [[name, *(_page.at(s[key], k) for key in keys)] for k, name in enumerate(graft.task.labels)]
+        rows = [[name, *(_page.at(s[key], k) for key in PER_LABEL)] for k, name in enumerate(graft.task.labels)]
     text = (
         f"Sets of possible answers that are to hold the truth in {share} of the records. A question is answered where "
         "its set has one member, else it is left open."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, replace
 
@@ -54,22 +53,14 @@ def subgroups(graft: Graft, corpus: Corpus, found: _score.Answers, replicates=10
 def groupings(corpus: Corpus, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Property -> the group of each record, as text."""
     store = corpus.store
-    age, extra = store.number("age")[rows], [_extra(store, int(i)) for i in rows]
+    age, extra = store.number("age")[rows], [store.extra(int(i)) for i in rows]
     bands = [next((name for name, (a, b) in AGES.items() if a <= years < b), UNKNOWN) for years in age]
     sex = [{"F": "female", "M": "male"}.get(store.table.category("sex", int(i)), UNKNOWN) for i in rows]
     groups = {"sex": sex, "age": bands}
+    extra = [{key.lower(): text for key, text in each.items()} for each in extra]
     groups |= {name: [e.get(name) or UNKNOWN for e in extra] for name in ("site", "device")}
     groups["source"] = [store.table.category("source", int(i)) or UNKNOWN for i in rows]
     return {title: np.array(names, object) for title, names in groups.items()}
-
-
-def _extra(store, i: int) -> dict[str, str]:
-    """What else is known of a record; nothing where that cannot be read."""
-    try:
-        found = json.loads(store.table.text("extra", i) or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return {str(k).lower(): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
 
 def _in_group(name: str, graft: Graft, corpus: Corpus, found: _score.Answers, replicates: int, seed: int) -> Row:

@@ -106,8 +106,7 @@ def simulate_data(to: Path, seed: int, progress: bool) -> tuple[Chapter, ...]:
 def import_data(data: Path, to: Path, progress: bool) -> list[Chapter]:
     """A store of each database of the demo that lies in the folder, or is the folder."""
     chapters = []
-    for folder in [data, *sorted(p for p in data.iterdir() if p.is_dir())] if data.is_dir() else []:
-        name = datasets.detect(folder)
+    for name, folder in sorted(datasets.inside(data).items()) if data.is_dir() else []:
         if name in ON_DATA:
             store = to / "stores" / name
             if not store.exists():

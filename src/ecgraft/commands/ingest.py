@@ -25,7 +25,6 @@ from ._labels import said_of
 NOTES = {"assumed": "assumed", "skipped": "no ECG, left out"}  # what readers note in Record.extra
 SHOWN = 5  # skipped records, and notes, that are printed
 SMALLEST, SHARES = 16, 16  # records in a chunk, chunks in an import, at least
-LOOK = 64  # folders in a folder that are looked at for public databases
 FEW = 64  # records that are read sooner than other processes are started
 
 
@@ -88,15 +87,12 @@ class Item:
 
 def _database(source: Path) -> str | None:
     """The public database that a folder is. UsageError where other ones lie in its folders, which know their labels."""
-    found, inside = datasets.detect(source), {}
-    for child in sorted(path for path in source.iterdir() if path.is_dir())[:LOOK]:
-        name = datasets.detect(child)
-        if name not in (None, found):
-            inside[child.name] = name
+    places = datasets.inside(source)
+    inside = sorted(place.name for place in places.values() if place != source)
     if inside:
-        first = source / next(iter(inside))
+        first = source / inside[0]
         raise UsageError(f"{source}: its folders {', '.join(inside)} are public databases; import each, as in {first}")
-    return found
+    return next(iter(places), None)
 
 
 def _entries(source: Path, dataset: str, given: dict, console: Console) -> list[Item]:

@@ -17,6 +17,8 @@ from .. import plugs
 from ..formats import reading
 from ..record import InputError, Record, UsageError
 
+LOOK = 64  # folders in a folder that are looked at
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,6 +37,13 @@ def detect(folder) -> str | None:
     if len(found) > 1:
         raise UsageError(f"{folder}: could be {' or '.join(found)}; say which with dataset (--dataset {found[0]})")
     return found[0] if found else None
+
+
+def inside(folder) -> dict[str, Path]:
+    """The databases that a folder is, or holds in its folders (the first LOOK of them), by name."""
+    folder = check_folder(folder)
+    children = sorted(path for path in folder.iterdir() if path.is_dir())[:LOOK]
+    return {name: place for place in (*reversed(children), folder) if (name := detect(place))}
 
 
 def entries(name: str, folder, **options) -> list[Entry]:

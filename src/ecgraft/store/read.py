@@ -113,7 +113,7 @@ class Store:
             sex=table.category("sex", i), labels=self._labels(i, complete), complete=complete, values=values,
             report=table.text("report", i) or None, source=table.category("source", i) or "",
             split=table.category("split", i), fold=None if row["fold"] < 0 else int(row["fold"]),
-            extra=self._extra(i), **annotations,
+            extra=self.extra(i), **annotations,
         )  # fmt: skip
 
     def windows(self, index: np.ndarray, start: np.ndarray, samples: int) -> np.ndarray:
@@ -170,7 +170,8 @@ class Store:
         known = zip(self.codes, self.labels[i].tolist())
         return {c: v for c, v in known if v == 1 or (v == 0 and c.partition(":")[0] not in complete)}
 
-    def _extra(self, i: int) -> dict[str, str]:
+    def extra(self, i: int) -> dict[str, str]:
+        """What else is known of record i, as text; nothing where that is damaged."""
         try:
             found = json.loads(self.table.text("extra", i) or "{}")
         except (ValueError, RecursionError):

@@ -132,15 +132,8 @@ def own(store) -> Task:
 
 def read(path: str | Path) -> Task:
     """A task from a YAML file. Raises InputError that names the file where it is not one."""
-    import yaml
-
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as a task: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a task is a mapping with kind and labels; see ecgraft.tasks")
+    content = plugs.read_mapping(path, "a task is a mapping with kind and labels; see ecgraft.tasks")
     for key in content:
         if key not in ("name", "kind", "labels", "value", "metric"):
             known = ("name", "kind", "labels", "value", "metric")

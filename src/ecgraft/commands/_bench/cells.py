@@ -20,7 +20,6 @@ from ..ingest import ingest
 from . import standins
 from .protocol import Protocol, Row, Table
 
-LOOK = 64  # folders that are looked at for public databases
 STORES = "stores"
 VALIDATION = 0.125  # share of what is not tested, in folds
 
@@ -63,7 +62,7 @@ def cells(protocol: Protocol, only: list[str], seeds: int) -> Iterator[Cell]:
 
 def grounds(protocol: Protocol, data: Path | None, folder: Path, console: Console) -> dict[str, Ground]:
     """Table -> its ground: databases of the folder `data` are imported once, others are simulated."""
-    there, found, copies = _databases(data), {}, {}
+    there, found, copies = datasets.inside(data) if data else {}, {}, {}
     for name in protocol.tables:
         table = protocol.table(name)
         real = table.database in there
@@ -82,14 +81,6 @@ def grounds(protocol: Protocol, data: Path | None, folder: Path, console: Consol
             copies[path] = leaks.find([Store(path)], progress=not console.quiet)
         found[name] = Ground(path, not real and table.database != standins.SIMULATED, copies[path])
     return found
-
-
-def _databases(data: Path | None) -> dict[str, Path]:
-    """The public databases in a folder, or that the folder is."""
-    if data is None:
-        return {}
-    folders = [data, *sorted(p for p in datasets.check_folder(data).iterdir() if p.is_dir())[:LOOK]]
-    return {name: folder for folder in reversed(folders) if (name := datasets.detect(folder))}
 
 
 def corpus(table: Table, ground: Ground, seed: int, fold: int) -> tuple[Corpus, int]:

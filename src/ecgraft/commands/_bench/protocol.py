@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from ... import plugs, tasks
 from ...plugs import configure, nearest
-from ...record import InputError, UsageError
+from ...record import UsageError
 from ...training import Config as Training
 from .._job import Settings
 from .standins import SIMULATED
@@ -63,8 +63,9 @@ class Table:
     """What the rows are compared on.
 
     database  a public one by name, or "simulated"
-    split     random: another one for each seed; official: the committed one; folds: `folds` of them for each seed;
-              own: the parts that the records themselves name (a column `split` in the table of labels)
+    split     random: another one for each seed, but for a database's own test part; official: the committed one;
+              folds: `folds` of them for each seed; own: the parts that the records themselves name (a column `split`
+              in the table of labels)
     budgets   labelled records: up to 1 a share of them, above it a number
     metrics   scores to show, the first is the one that is compared; none: the task's own
     steps     fewest and most training steps; between them 40 passes over the records
@@ -136,15 +137,8 @@ class Protocol:
 
 def read(path: str | Path) -> Protocol:
     """A protocol file, checked whole. Raises UsageError for unknown keys, rows, metrics, databases or settings."""
-    import yaml
-
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as a protocol ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: a protocol is a mapping with name, version, tables, rows and reference")
+    content = plugs.read_mapping(path, "a protocol is a mapping with name, version, tables, rows and reference")
     try:
         protocol = configure(Protocol, content, "protocol")
         _check(protocol)
