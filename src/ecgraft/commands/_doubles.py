@@ -35,32 +35,33 @@ def check(to: Path, stores: list[Store], asked: bool | None) -> None:
 
 def pairs(stores: list[Store], progress: bool) -> list[dict]:
     """A row for each pair, those on two sides of a split first; b = gain x a."""
-    parts = [splits.split(store) for store in stores]
-    rows = []
-    for leak in leaks.find(stores, progress):
-        a, b = (leak.store_a, leak.row_a), (leak.store_b, leak.row_b)
-        sides = [parts[store][row] for store, row in (a, b)]
+    parts, found, rows = [splits.split(store) for store in stores], leaks.find(stores, progress), []
+    apart = set(leaks.across(found, _sides(stores)))
+    for leak in found:
         row = {"kind": leak.kind}
-        for letter, (store, i), part in zip("ab", (a, b), sides):
+        for letter, store, i in (("a", leak.store_a, leak.row_a), ("b", leak.store_b, leak.row_b)):
             row |= {f"store {letter}": stores[store].path.name, f"record {letter}": stores[store].column("id")[i]}
-            row[f"part {letter}"] = str(part)
+            row[f"part {letter}"] = str(parts[store][i])
         numbers = {"correlation": leak.correlation, "gain": leak.gain, "offset s": leak.offset, "seconds": leak.seconds}
         row |= {"leads": " ".join(one if one == two else f"{one}={two}" for one, two in leak.leads)}
-        rows.append(row | {name: round(float(v), 4) for name, v in numbers.items()} | {"two sides": _apart(*sides)})
+        rows.append(
+            row
+            | {name: round(float(v), 4) for name, v in numbers.items()}
+            | {"two sides": "yes" if leak in apart else ""}
+        )
     return sorted(rows, key=lambda row: row["two sides"] == "")
 
 
-def _apart(a: str, b: str) -> str:
-    """Whether a pair lies on both sides of a test: train and validation are one side."""
-    return "yes" if (a == "test") != (b == "test") else ""
+def _sides(stores: list[Store]) -> list[np.ndarray]:
+    """On which side of a test each record stands: train and validation are one."""
+    return [np.where(splits.split(store) == "test", "test", "learnt from") for store in stores]
 
 
 def shared_patients(stores: list[Store]) -> list[dict]:
     """Patients with records in the test part and in another one, over all stores."""
-    found = leaks.patients(stores, [np.where(splits.split(s) == "test", "test", "learnt from") for s in stores])
     return [
         {"patient": one.patient, "records": ", ".join(stores[s].column("id")[row] for s, row in one.records[:4])}
-        for one in found
+        for one in leaks.patients(stores, _sides(stores))
     ]
 
 

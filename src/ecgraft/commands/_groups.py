@@ -83,6 +83,7 @@ def with_enough(corpus: Corpus, rows: np.ndarray) -> tuple[Corpus, bool]:
 
 
 def measured(name: str, graft: Graft, corpus: Corpus, found: _score.Answers, replicates, seed, enough=True) -> Row:
+    """The headline of some answers with its interval; no score where there are not `enough` records for one."""
     positives, scored, rows = _count(corpus, found.rows), (), found.rows
     if positives:
         scored = tuple(label for label, yes in zip(corpus.task.labels, corpus.known_each[rows].any(0)) if yes)

@@ -209,21 +209,18 @@ def _doubled(paths: list[Path], asked: bool | None, to: Path | None) -> list[Blo
     if to is not None:
         _doubles.write(to, rows)
     blocks = [("the same ECG twice", _facts(_doubles.summary(rows, patients)))]
-    for title, found in (
-        ("pairs", [_doubles.short(row) for row in rows]),
-        ("patients in test and other parts", patients),
-    ):
-        if found:
-            table = _table(*found[0])
-            for row in found[: _doubles.SHOWN]:
-                table.add_row(*map(_plain, row.values()))
-            more = (
-                ""
-                if len(found) <= _doubles.SHOWN
-                else f", the first {_doubles.SHOWN} of {len(found)} (all: --to FILE.csv)"
-            )
-            blocks.append((title + more, table))
-    return blocks
+    listed = {"pairs": [_doubles.short(row) for row in rows], "patients in test and other parts": patients}
+    return blocks + [_listed(title, found) for title, found in listed.items() if found]
+
+
+def _listed(title: str, rows: list[dict]) -> Block:
+    """The first of many rows."""
+    table = _table(*rows[0])
+    for row in rows[: _doubles.SHOWN]:
+        table.add_row(*map(_plain, row.values()))
+    if len(rows) > _doubles.SHOWN:
+        title += f", the first {_doubles.SHOWN} of {len(rows)} (pairs: --to FILE.csv has all)"
+    return title, table
 
 
 def _counts(numbers: np.ndarray, names: list) -> list[str]:
