@@ -157,6 +157,7 @@ def test_the_same_ecg_twice_is_listed(tmp_path, capsys):
     (pair,) = csv.DictReader((tmp_path / "pairs.csv").open())
     assert (pair["record a"], pair["record b"]) == (records[1].id, "again1")
     assert float(pair["gain"]) == pytest.approx(-2, abs=0.01) and float(pair["correlation"]) > 0.99
+    assert (pair["two sides"] == "yes") == ((pair["part a"] == "test") != (pair["part b"] == "test"))
     ecgraft.info(tmp_path / "one", doubles=False)
     assert "the same ECG twice" not in capsys.readouterr().out
     with pytest.raises(UsageError, match="pairs are written as"):
