@@ -119,16 +119,16 @@ class Job:
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
         if folder:
             self._claim(folder)
-        learner, examples, views = network, examples, self._views()
+        learner, augment = network, views.build(self.options.augment, self.recipe)
         if self.probing:
-            (learner, examples), views = self._probing(network, examples), None
+            (learner, examples), augment = self._probing(network, examples), None
         loss = Loss(smoothing=self.options.smoothing)
         sampler = Sampler(
             examples, self.options.batch, self.recipe.samples,
             seed=self.training.seed, balance=self.options.balance, device=self.device,
         )  # fmt: skip
         self.result = result = fit(
-            Supervised(learner, {self.name: self.corpus.task}, loss, views), sampler, self.training,
+            Supervised(learner, {self.name: self.corpus.task}, loss, augment), sampler, self.training,
             validate=self._score(calibration) if len(self.validation) else None,
             device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
         )  # fmt: skip
@@ -165,14 +165,6 @@ class Job:
         if self.corpus.task.kind != "regression" and not self.continues:
             probe.start_at(examples.y, examples.known)
         return probe, _probe.FeatureExamples(h, examples.y, examples.known)
-
-    def _views(self):
-        """The augmentation; noise passes through the recipe's filter, as that of real records did."""
-        steps = dict(self.options.augment)
-        if "noise" in steps:
-            filtered = {key: getattr(self.recipe, key) for key in ("rate", "low", "high")}
-            steps["noise"] = filtered | (steps["noise"] or {})
-        return views.build(steps)
 
     def _claim(self, folder: Path) -> None:
         """Clears the folder of what another run has left: one with other settings, records or encoder."""

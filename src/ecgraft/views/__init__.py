@@ -10,10 +10,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import plugs
+from ..record import LEADS
+from ..signal.leads import DIPOLE_LEADS
+from ..signal.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def uniform(generator: torch.Generator, shape: tuple, low: float = 0.0, high: fl
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
-def generator(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
+def generator(seed: int | str, step: int, device: str | torch.device = "cpu") -> torch.Generator:
     """The source of randomness of one training step: the same for the same seed and step, so that a resumed run draws
     what the whole one would have. Numbers differ between kinds of device."""
     digest = hashlib.sha256(f"{seed}/{step}".encode()).digest()
@@ -102,11 +106,28 @@ def compose(views):
     return view
 
 
-def build(steps: dict[str, dict | None]):
-    """A view from names and configs in order: {"crop": {"samples": 2500}, "noise": None}. Unknown ones: UsageError."""
+def build(steps: dict[str, dict | None], recipe: Recipe | None = None, recorded: np.ndarray | None = None):
+    """A view from names and configs in order: {"crop": {"samples": 2500}, "noise": None}. Unknown ones: UsageError.
+
+    recipe    what leads, rate and filter are taken from where a config does not say them; a dipole view is left out
+              where the recipe lacks its leads
+    recorded  noise (K, N) in mV at the recipe's rate, for the view `noise`
+    """
 
     def one(name, values):
         plug = plugs.find("views", name)
-        return plug.build(plugs.configure(plug.Config, values, f"view {name}"))
+        config = plugs.configure(plug.Config, _of(recipe, plug.Config) | (values or {}), f"view {name}")
+        return plug.build(config, recorded) if name == "noise" and recorded is not None else plug.build(config)
 
-    return compose(one(name, values) for name, values in steps.items())
+    there = {name: values for name, values in steps.items() if name != "vcg" or _has_dipole(recipe)}
+    return compose(one(name, values) for name, values in there.items())
+
+
+def _of(recipe: Recipe | None, config: type) -> dict:
+    """What a view's config can take from a recipe: noise passes through the filter that real records passed."""
+    names = ("leads", "rate", "low", "high") if recipe else ()
+    return {name: getattr(recipe, name) for name in names if name in config.__dataclass_fields__}
+
+
+def _has_dipole(recipe: Recipe | None) -> bool:
+    return recipe is None or (set(DIPOLE_LEADS) <= set(recipe.leads) <= set(LEADS))

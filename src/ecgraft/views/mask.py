@@ -14,9 +14,12 @@ from pydantic.dataclasses import dataclass
 from . import TimeMap, uniform, unmoved, valid
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 @dataclass(frozen=True)
 class Config:
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of the record's length that is masked
+    share: Share | tuple[Share, Share] = 0.5  # of the record's length that is masked; two: drawn evenly between them
     each: Literal["lead", "record"] = "lead"  # a segment of its own for each lead, or one for all
 
 
@@ -25,7 +28,7 @@ def build(config: Config):
         B, C, T = batch["x"].shape
         length = batch["length"].view(B, 1, 1)
         start = (uniform(generator, (B, C if config.each == "lead" else 1, 1)) * length).floor()
-        stop = start + torch.round(config.share * length)
+        stop = start + torch.round(_share(config.share, start.shape, generator) * length)
         t = torch.arange(T, device=start.device)
         cut = (((t >= start) & (t < stop)) | (t < stop - length)) & valid(batch)  # past the end it goes on at 0
         new = {**batch, "x": batch["x"].masked_fill(cut, 0)}
@@ -34,3 +37,7 @@ def build(config: Config):
         return new, unmoved(batch, cut)
 
     return view
+
+
+def _share(share, shape: tuple, generator: torch.Generator) -> float | torch.Tensor:
+    return uniform(generator, tuple(shape), *share) if isinstance(share, tuple) else share
