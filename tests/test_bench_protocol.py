@@ -31,7 +31,7 @@ from made_protocols import run, written
         ({"rows__probe__settings": {"start": "graft"}}, "settings: start stands in a row itself"),
         ({"tables__rhythm__steps": [9, 3]}, "steps 9, 3"),
         ({"rows__probe__adapter": "lineal"}, "no 'lineal'"),
-        ({"rows__probe__model": "default"}, "row 'probe': give it either an encoder"),
+        ({"rows__probe__model": "default"}, "row 'probe': give it an encoder"),
         ({"rows__probe__settings": {"bach": 3}}, "unknown key 'bach'; did you mean 'batch'"),
         ({"rows__probe__settings": {"training": {"rat": 3}}}, "unknown key 'rat'"),
         (

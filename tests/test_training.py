@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_hint():
         def forward(self, batch):
             return {"loss": super().forward(batch)["loss"] * float("nan")}
 
-    with pytest.raises(InputError, match="lower the learning rate"):
+    with pytest.raises(InputError, match="Lower the learning rate"):
         fit(Bad(), batches, Config(steps=3), progress=False)
 
 

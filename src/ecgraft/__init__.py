@@ -28,6 +28,7 @@ _API = {
     "ingest": "commands.ingest",
     "load": "model",
     "predict": "commands.predict",
+    "pretrain": "commands.pretrain",
     "read": "formats",
     "simulate": "commands.simulate",
 }

@@ -20,6 +20,7 @@ VERBS = {  # verb -> (module:function, what it does), in the order of `ecgraft -
     "import": ("ecgraft.commands.ingest:ingest", "Your own files or a public database -> a store of records."),
     "simulate": ("ecgraft.commands.simulate:simulate", "12-lead ECGs with exact waves, labels, reports -> a store."),
     "info": ("ecgraft.commands.info:info", "What is in a file, a store, an encoder, a graft or a model."),
+    "pretrain": ("ecgraft.commands.pretrain:pretrain", "An encoder from records without labels."),
     "adapt": ("ecgraft.commands.adapt:adapt", "A task from few labels: trains a graft on an encoder."),
     "evaluate": ("ecgraft.commands.evaluate:evaluate", "Scores a model on a store: report.json, report.html."),
     "bench": ("ecgraft.commands.bench:bench", "A protocol: methods x databases x budgets x seeds -> one table."),

@@ -67,15 +67,16 @@ def main_name(task: Task) -> str:
 
 def add_training(page: Page, logs: dict[str, list[dict]]) -> None:
     """Loss and validation score over the steps, by graft."""
-    loss = {name: _column(rows, "loss") for name, rows in logs.items()}
-    validation = {name: _column(rows, "validation") for name, rows in logs.items()}
+    loss = {name: column(rows, "loss") for name, rows in logs.items()}
+    validation = {name: column(rows, "validation") for name, rows in logs.items()}
     pictures = {"Training loss": plots.lines(loss, "step", "loss")}
     if all(len(x) > 1 for x, _ in validation.values()):
         pictures["Validation score"] = plots.lines(validation, "step", "score")
     page.figures(pictures)
 
 
-def _column(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+def column(rows: list[dict], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one thing that a log tells."""
     pairs = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
     return tuple(np.array(column) for column in zip(*pairs)) if pairs else (np.zeros(0), np.zeros(0))
 

@@ -17,6 +17,7 @@ from ..store.parallel import cores, progress_bar, spread
 from ._bench import cells as cell_tools
 from ._bench import report, tables
 from ._bench.cells import Cell, Ground
+from ._bench.pretrained import pretrain_all, pretraining_of
 from ._bench.protocol import Protocol, read
 from ._bench.results import FILE, Results
 from ._bench.run import Runner
@@ -50,13 +51,14 @@ def bench(
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     with Results(folder, read_protocol) as results:
         grounds = cell_tools.grounds(read_protocol, data, folder, console)
-        wanted = _keys(read_protocol, grounds, chosen, seeds or read_protocol.seeds)
+        pool = cell_tools.pool(read_protocol, data, folder, console)
+        wanted = _keys(read_protocol, grounds, pool, folder, chosen, seeds or read_protocol.seeds)
         if rescore:
             runner = Runner(read_protocol, grounds, folder, device, cores())
             results.rows = [runner.again(row) if row["key"] in wanted else row for row in results.rows]
             results.write()
         begun, before = time.perf_counter(), results.done
-        failed, jobs = _run(read_protocol, grounds, folder, results, wanted, jobs, device, console)
+        failed, jobs = _run(read_protocol, grounds, pool, folder, results, wanted, jobs, device, console)
         made = tables.lines(read_protocol, results.rows, wanted, _tasks(read_protocol, grounds), folder)
         report.write(folder, read_protocol, made, grounds, failed)
         rows = [row for row in results.rows if row["key"] in wanted]
@@ -80,22 +82,29 @@ def _chosen(only: str, protocol: Protocol) -> list[str]:
     return chosen
 
 
-def _keys(protocol: Protocol, grounds: dict[str, Ground], only: list[str], seeds: int) -> dict[str, Cell]:
+def _keys(protocol: Protocol, grounds: dict[str, Ground], pool, folder, only: list[str], seeds: int) -> dict[str, Cell]:
     """Key -> cell, in the order of running."""
-    stands = {name: cell_tools.stand_of(protocol.row(name)) for name in protocol.rows}
+    stands = {name: cell_tools.stand_of(row) for name in protocol.rows if not (row := protocol.row(name)).pretrained}
     stores = {name: Store(ground.path) for name, ground in grounds.items()}
     found = {}
     for cell in cell_tools.cells(protocol, only, seeds):
         table, row = protocol.table(cell.table), protocol.row(cell.row)
-        found[cell_tools.key_of(cell, protocol, table, row, stands[cell.row], stores[cell.table])] = cell
+        started = pretraining_of(protocol, grounds, pool, folder, cell)
+        stand = started.key if started else stands[cell.row]
+        found[cell_tools.key_of(cell, protocol, table, row, stand, stores[cell.table])] = cell
     return found
 
 
-def _run(protocol, grounds, folder: Path, results: Results, wanted: dict, jobs: int, device: str, console) -> tuple:
+def _run(
+    protocol, grounds, pool, folder: Path, results: Results, wanted: dict, jobs: int, device: str, console
+) -> tuple:
     """Runs the cells that are not there yet; what could not be computed, and why, and how many ran at a time."""
     left = [(cell, key) for key, cell in wanted.items() if key not in results.done]
     jobs = min(jobs or cores(), max(1, len(left)))
-    make = partial(Runner, protocol, grounds, folder, device, max(1, cores() // jobs))
+    threads = max(1, cores() // jobs)
+    started = [pretraining_of(protocol, grounds, pool, folder, cell) for cell, _ in left]
+    pretrain_all([each for each in started if each], jobs, device, threads, console)
+    make = partial(Runner, protocol, grounds, folder, device, threads, pool)
     metric = {name: protocol.metrics_of(protocol.table(name))[0] for name in protocol.tables}
     failed = []
     with progress_bar("bench", len(wanted), len(wanted) - len(left), not console.quiet) as advance:

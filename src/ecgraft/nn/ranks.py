@@ -87,7 +87,7 @@ class SharedNorm(nn.BatchNorm1d):
             return super().forward(x)
         axes = [0, 2] if x.ndim == 3 else [0]
         shape = [1, -1, 1] if x.ndim == 3 else [1, -1]
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         count = wide.new_full((1,), wide.numel() / wide.shape[1])
         sums = total(torch.cat([count, wide.sum(axes), (wide * wide).sum(axes)]))
         n, D = sums[0], x.shape[1]

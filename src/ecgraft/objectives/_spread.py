@@ -38,5 +38,5 @@ def effective_rank(z: Tensor) -> Tensor:
 
 
 def due(batch: dict) -> bool:
-    """Whether this is a step at which the spread is looked at."""
-    return batch.get("step", 0) % EVERY == 0
+    """Whether this is a step at which the spread is looked at: one that is logged, too."""
+    return (batch.get("step", 0) + 1) % EVERY == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ class Examples:
     waves  whether batches carry wave classes per sample
     beats  the task whose classes the batches' R peaks carry
     peaks  whether batches carry R peaks
+    more   what else is kept beside the store for each record: `more.batch(index, start, samples) -> arrays`
     """
 
     cache: PreparedCache
@@ -29,6 +30,7 @@ class Examples:
     waves: bool = False
     beats: Task | None = None
     peaks: bool = False
+    more: tuple = ()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -36,7 +38,7 @@ class Examples:
     def take(self, which: np.ndarray) -> Examples:
         """Some of the examples."""
         y, known = (None, None) if self.y is None else (self.y[which], self.known[which])
-        return Examples(self.cache, self.index[which], y, known, self.waves, self.beats, self.peaks)
+        return replace(self, index=self.index[which], y=y, known=known)
 
     def batch(self, which: np.ndarray, start: np.ndarray, samples: int, device="cpu") -> dict:
         """The batch of examples `which` (B,), each from sample `start` (B,) on."""
@@ -50,6 +52,8 @@ class Examples:
             arrays["peaks"] = self.cache.peaks(index, start, samples)
         if self.beats is not None:
             arrays["peaks"], arrays["beats"] = self.cache.beats(index, start, samples, self.beats)
+        for kept in self.more:
+            arrays |= kept.batch(index, start, samples)
         return as_batch(arrays | {"index": index}, device)
 
 
@@ -59,6 +63,31 @@ def as_batch(arrays: dict[str, np.ndarray], device="cpu") -> dict:
     if batch["x"].dtype == torch.int16:
         batch["x"] = batch["x"].float().mul_(1e-3)
     return batch
+
+
+def starts(examples: Examples, which: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:
+    """A random place for a window in each of the examples `which` that is longer than it: (B,)."""
+    length = np.asarray(examples.cache.length)[examples.index[which]]
+    return (random.random(len(which)) * (np.maximum(length - samples, 0) + 1)).astype(np.int64)
+
+
+class Turns:
+    """n things in the shuffles of epoch after epoch laid end to end: every one comes once an epoch."""
+
+    def __init__(self, n: int, seed: int):
+        self.n, self.seed = n, seed
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """What stands at these positions, (B,)."""
+        return np.array([self._shuffle(p // self.n)[p % self.n] for p in positions], dtype=np.int64)
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        known, order = self._epoch
+        if known != epoch:
+            order = np.random.default_rng([self.seed, epoch, 0]).permutation(self.n)
+            self._epoch = (epoch, order)
+        return order
 
 
 class Sampler:
@@ -72,30 +101,17 @@ class Sampler:
         self.examples, self.samples, self.seed, self.device = examples, samples, seed, device
         self.size = min(batch, len(examples)) if balance == 0 else batch
         self.weights = _weights(examples, balance) if balance else None
-        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+        self.turns = Turns(len(examples), seed)
 
     def __call__(self, number: int) -> dict:
         random = np.random.default_rng([self.seed, number, 1])
-        n = len(self.examples)
         if self.weights is None:
-            which = self._in_turn(number)
+            which = self.turns(number * self.size + np.arange(self.size))
         else:
-            which = random.choice(n, self.size, p=self.weights)
-        length = np.asarray(self.examples.cache.length)[self.examples.index[which]]
-        start = (random.random(self.size) * (np.maximum(length - self.samples, 0) + 1)).astype(np.int64)
+            which = random.choice(len(self.examples), self.size, p=self.weights)
+        start = starts(self.examples, which, self.samples, random)
         batch = self.examples.batch(which, start, self.samples, self.device)
         return batch | {"step": number, "seed": self.seed}
-
-    def _in_turn(self, number: int) -> np.ndarray:
-        """Positions number * size onwards of the epochs' shuffles laid end to end."""
-        n = len(self.examples)
-        positions = number * self.size + np.arange(self.size)
-        return np.array([self._shuffle(p // n)[p % n] for p in positions])
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, np.random.default_rng([self.seed, epoch, 0]).permutation(len(self.examples)))
-        return self._epoch[1]
 
 
 def _weights(examples: Examples, balance: float) -> np.ndarray:

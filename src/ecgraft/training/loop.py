@@ -1,7 +1,8 @@
 """fit(): the only training loop. What it minimises, and every trick, is in the objective that it is handed.
 
 A run is a function of (seed, step): batches, views and dropout are drawn from both, so a run that was killed goes on
-from its last checkpoint to the same weights as one that was not.
+from its last checkpoint to the same weights as one that was not. Several processes (torchrun) train together: each takes
+its own batches, gradients and norms are those of all, the first one writes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as config_class
 from torch import nn
 
+from ..nn import ranks
 from ..record import InputError
 from . import checkpoint
 from .log import Bar, Log
@@ -67,12 +69,14 @@ class Result:
     """What a run came to: `log` rows, the `score` of the weights that the objective now holds and their `step`.
 
     seconds  that a step took, at the median; NaN where a finished run was only loaded
+    waited   share of a step that was spent on waiting for its batch, at the median
     """
 
     log: list[dict] = field(default_factory=list)
     score: float = math.nan
     step: int = 0
     seconds: float = math.nan
+    waited: float = math.nan
 
 
 def fit(
@@ -93,16 +97,18 @@ def fit(
     """
     run = _Run(objective.to(device), config, torch.device(device), folder)
     run.resume()
-    log, seconds = Log(folder / LOG if folder else None, run.step), []
-    with Bar(title, config.steps, run.step, progress) as bar, _interrupt_after_step() as interrupted:
+    first = ranks.rank() == 0
+    log, seconds = Log(folder / LOG if folder and first else None, run.step), []
+    with Bar(title, config.steps, run.step, progress and first) as bar, _interrupt_after_step() as interrupted:
         while run.step < config.steps and not run.out_of_patience:
             begun = time.perf_counter()
-            loss, parts, records = run.take_step(batches)
-            seconds.append(time.perf_counter() - begun)
-            bar.step(run.step, records)
+            parts, records = run.take_step(batches)
+            seconds.append((time.perf_counter() - begun, run.waited))
+            bar.step(run.step, records * ranks.world())
             if run.step % 10 == 0 or run.step == config.steps:
+                parts = {name: ranks.total(value.float()) / ranks.world() for name, value in parts.items()}
                 log.write(run.step, rate=run.rate, **parts)
-                bar.say(f"loss {loss:.3f}")
+                bar.say(f"loss {float(parts['loss']):.3f}")
             if run.due_validation(validate):
                 run.keep(validate(run.averaged()))
                 log.write(run.step, validation=run.score)
@@ -111,7 +117,10 @@ def fit(
                 raise KeyboardInterrupt
     run.checkpoint(seconds=0)
     run.settle(validate)
-    return Result(log.rows, run.best, run.best_step, statistics.median(seconds) if seconds else math.nan)
+    if not seconds:
+        return Result(log.rows, run.best, run.best_step)
+    took, waited = statistics.median(s for s, _ in seconds), statistics.median(w / s for s, w in seconds)
+    return Result(log.rows, run.best, run.best_step, took, waited)
 
 
 class _Run:
@@ -119,9 +128,12 @@ class _Run:
 
     def __init__(self, objective: nn.Module, config: Config, device: torch.device, folder: Path | None):
         self.objective, self.config, self.device, self.folder = objective, config, device, folder
+        ranks.share_norms(objective, ranks.world() > 1)
+        ranks.same_everywhere(objective)
         self.optimizer = build_optimizer(objective.parameters(), config.rate, config.decay)
         self.step, self.best, self.best_step, self.since_best = 0, -math.inf, 0, 0
         self.score = self.rate = math.nan
+        self.waited = 0.0
         self.kept: dict[str, torch.Tensor] = {}
         self.mean = self._copy() if config.average else {}
         self.saved_at, self.saved_step = time.monotonic(), -1
@@ -133,23 +145,26 @@ class _Run:
     def out_of_patience(self) -> bool:
         return 0 < self.config.patience <= self.since_best
 
-    def take_step(self, batches) -> tuple[float, dict, int]:
-        """One optimizer step; the loss, its parts and the number of records seen."""
-        config, records = self.config, 0
+    def take_step(self, batches) -> tuple[dict, int]:
+        """One optimizer step; the loss with its parts, and the number of records seen."""
+        config, records, self.waited = self.config, 0, 0.0
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         self.rate = rate_at(self.step, config.steps, config.rate, config.warmup, config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.objective.train()
         for part in range(config.accumulate):
+            asked = time.perf_counter()
             batch = batches(self.step * config.accumulate + part)
+            self.waited += time.perf_counter() - asked
             with self.autocast:
                 out = self.objective(batch)
             (out["loss"] / config.accumulate).backward()
             records += len(batch["x"])
         loss = float(out["loss"].detach())
         if not math.isfinite(loss):
-            raise InputError(f"the loss is {loss} at step {self.step}; lower the learning rate (training.rate=0.0003)")
+            self._give_up(loss)
+        ranks.average_gradients(self._free())
         if config.clip:
             nn.utils.clip_grad_norm_(self._free(), config.clip)
         self.optimizer.step()
@@ -158,7 +173,16 @@ class _Run:
             self.objective.after_step(self.step)
         self._average()
         self.step += 1
-        return loss, {key: value.detach() for key, value in out.items() if torch.is_tensor(value)}, records
+        return {key: value.detach() for key, value in out.items() if torch.is_tensor(value)}, records
+
+    def _give_up(self, loss: float) -> None:
+        """Raises InputError, after saving the weights as they were before this step."""
+        self.checkpoint(seconds=0)
+        kept = f"; the weights before it are in {self.folder / CHECKPOINT}" if self.folder else ""
+        raise InputError(
+            f"the loss is {loss} at step {self.step}{kept}. Lower the learning rate (training.rate=0.0003), in a new "
+            "folder or after deleting this one"
+        )
 
     def due_validation(self, validate) -> bool:
         every = self.config.evaluate_every
@@ -187,12 +211,12 @@ class _Run:
             self.objective.load_state_dict(self.kept, strict=False)
         elif self.mean:
             self.objective.load_state_dict(self.mean, strict=False)
-        self.objective.eval()
+        ranks.share_norms(self.objective, False).eval()
 
     def checkpoint(self, seconds: float) -> None:
         """Writes where the run stands, unless that was done less than `seconds` ago."""
         now = time.monotonic()
-        if self.folder is None or self.step == self.saved_step or now - self.saved_at < seconds:
+        if self.folder is None or self.step == self.saved_step or now - self.saved_at < seconds or ranks.rank():
             return
         groups = {"weights": self._copy(), "optimizer": checkpoint.optimizer_tensors(self.optimizer)}
         groups |= {"kept": self.kept, "mean": self.mean}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,18 +105,17 @@ def compose(views):
     return view
 
 
-def build(steps: dict[str, dict | None], recipe: Recipe | None = None, recorded: np.ndarray | None = None):
+def build(steps: dict[str, dict | None], recipe: Recipe | None = None):
     """A view from names and configs in order: {"crop": {"samples": 2500}, "noise": None}. Unknown ones: UsageError.
 
-    recipe    what leads, rate and filter are taken from where a config does not say them; a dipole view is left out
-              where the recipe lacks its leads
-    recorded  noise (K, N) in mV at the recipe's rate, for the view `noise`
+    recipe  what leads, rate and filter are taken from where a config does not say them; a dipole view is left out where
+            the recipe lacks its leads
     """
 
     def one(name, values):
         plug = plugs.find("views", name)
         config = plugs.configure(plug.Config, _of(recipe, plug.Config) | (values or {}), f"view {name}")
-        return plug.build(config, recorded) if name == "noise" and recorded is not None else plug.build(config)
+        return plug.build(config)
 
     there = {name: values for name, values in steps.items() if name != "vcg" or _has_dipole(recipe)}
     return compose(one(name, values) for name, values in there.items())

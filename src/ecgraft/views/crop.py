@@ -1,6 +1,7 @@
 """A random window, played faster or slower: crop, random resized crop, time warp are one map t' = (t - start) / speed.
 
 Speed 0.5 to 1 at the same number of samples is BELL's random resized crop; 0.8 to 1.25 changes the heart rate a little.
+`keep` 0.5 to 1 takes a shorter window instead and pads it with zeros, so that time keeps its scale.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from torch import Tensor
 from . import TimeMap, take, uniform
 
 Speed = Annotated[float, Field(gt=0.1, lt=10)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True)
 class Config:
     samples: Annotated[int, Field(ge=1)] | None = None  # of the window; None = as many as before
     speed: tuple[Speed, Speed] = (1.0, 1.0)  # old samples per new sample, drawn evenly between the two
+    keep: tuple[Share, Share] = (
+        1.0,
+        1.0,
+    )  # of what fills the window, drawn evenly between the two; the rest is padding
 
 
 def build(config: Config):
@@ -28,10 +34,14 @@ def build(config: Config):
         B, _, T = batch["x"].shape
         S = config.samples or T
         speed = uniform(generator, (B,), *config.speed)
-        places = (batch["length"] - (S - 1) * speed).floor().clamp(min=1)
+        filled = torch.full_like(speed, S)  # (B,) new samples
+        if config.keep != (1.0, 1.0):
+            share = uniform(generator, (B,), *config.keep)
+            filled = torch.round(share * (batch["length"] / speed).clamp(max=S)).clamp(min=1)
+        places = (batch["length"] - (filled - 1) * speed).floor().clamp(min=1)
         start = (uniform(generator, (B,)) * places).floor()  # a whole sample, so that speed 1 copies exactly
         u = start[:, None] + torch.arange(S, device=speed.device) * speed[:, None]  # (B, S) old samples
-        left = ((batch["length"] - 1 - start) / speed).floor() + 1
+        left = (((batch["length"] - 1 - start) / speed).floor() + 1).minimum(filled)
         time = TimeMap(1 / speed, -start / speed, S)
         return _moved(batch, u, left, time, between=config.speed != (1.0, 1.0)), time
 

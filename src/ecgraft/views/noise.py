@@ -16,6 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
+from ..datasets import nstdb
 from ..signal.spectral import filter_resample, response
 from . import TimeMap, uniform, unmoved, valid
 
@@ -36,10 +37,16 @@ class Config:
     mains_hz: tuple[float, ...] = (50.0, 60.0)
     recorded: Size = 0.1
     share: Annotated[float, Field(ge=0, le=1)] = 0.5  # of records that have a kind
+    nstdb: str = ""  # folder of NSTDB; "": nothing recorded is added
 
 
 def build(config: Config, recorded: np.ndarray | None = None):
-    """`recorded`: noise (K, N) at the config's rate, cut at random; each row is scaled to SD 1, then filtered."""
+    """`recorded`: noise (K, N) at the config's rate, cut at random; each row is scaled to SD 1, then filtered.
+
+    Where it is not given, it is that of the config's folder of NSTDB, if there is one.
+    """
+    if recorded is None and config.nstdb:
+        recorded = recordings(config.nstdb, config.rate)
     if recorded is not None:
         rows = np.asarray(recorded, np.float32)
         rows = (rows - rows.mean(1, keepdims=True)) / np.maximum(rows.std(1, keepdims=True), 1e-9)
@@ -57,6 +64,12 @@ def build(config: Config, recorded: np.ndarray | None = None):
         return {**batch, "x": batch["x"] + (noise * valid(batch)).to(batch["x"].dtype)}, unmoved(batch)
 
     return view
+
+
+def recordings(folder: str, rate: float) -> np.ndarray:
+    """The noises of NSTDB's folder, each lead a row, cut to the shortest: (K, N) mV at `rate` Hz."""
+    rows = [row for _, signal, fs in nstdb.noise(folder) for row in filter_resample(signal, fs, rate)]
+    return np.stack([row[: min(map(len, rows))] for row in rows])
 
 
 def _size(largest: float, share: float, B: int, C: int, generator: torch.Generator) -> Tensor:

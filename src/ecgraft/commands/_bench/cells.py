@@ -18,6 +18,7 @@ from ...store import Store, leaks, splits
 from .._examples import Corpus
 from ..ingest import ingest
 from . import standins
+from .pretrained import strat_folds
 from .protocol import Protocol, Row, Table
 
 STORES = "stores"
@@ -55,7 +56,7 @@ def cells(protocol: Protocol, only: list[str], seeds: int) -> Iterator[Cell]:
         for name in protocol.tables:
             table = protocol.table(name)
             rows = [row for row in protocol.rows_of(table) if not only or row in only]
-            for fold in range(table.folds if table.split == "folds" else 1):
+            for fold in range(table.folds if table.split in ("folds", "strat") else 1):
                 for budget in table.budgets:
                     yield from (Cell(name, row, budget, seed, fold) for row in rows)
 
@@ -65,22 +66,34 @@ def grounds(protocol: Protocol, data: Path | None, folder: Path, console: Consol
     there, found, copies = datasets.inside(data) if data else {}, {}, {}
     for name in protocol.tables:
         table = protocol.table(name)
-        real = table.database in there
-        options = "" if real or not table.standin else "-" + _digest(table.standin)[:8]
-        path = folder / STORES / (table.database + ("" if real else "-simulated" + options))
-        if real and not (path / "store.json").exists():
-            console.print(f"importing {table.database}")
-            ingest(there[table.database], to=path, dataset=table.database, progress=not console.quiet)
-        elif not real:
-            if table.database != standins.SIMULATED:
-                console.print(
-                    f"{table.database} is not in {data or 'any folder'}: simulated ECGs stand for it", style="yellow"
-                )
-            standins.make(table.database, path, table.standin)
+        path, real = _store(table.database, table.standin, there, data, folder, console)
         if path not in copies:
             copies[path] = leaks.find([Store(path)], progress=not console.quiet)
         found[name] = Ground(path, not real and table.database != standins.SIMULATED, copies[path])
     return found
+
+
+def pool(protocol: Protocol, data: Path | None, folder: Path, console: Console) -> list[Path]:
+    """The stores that the protocol pretrains its encoders on; a stand-in is that of the table with the database."""
+    there = datasets.inside(data) if data else {}
+    standin = {t.database: t.standin for t in map(protocol.table, protocol.tables)} | protocol.pretrainings.standin
+    databases = protocol.pretrainings.databases
+    return [_store(name, standin.get(name, {}), there, data, folder, console)[0] for name in databases]
+
+
+def _store(database: str, standin: dict, there: dict, data, folder: Path, console: Console) -> tuple[Path, bool]:
+    """A database's store, imported where it is not there yet, or that of its stand-in; whether it is real."""
+    real = database in there
+    options = "" if real or not standin else "-" + _digest(standin)[:8]
+    path = folder / STORES / (database + ("" if real else "-simulated" + options))
+    if real and not (path / "store.json").exists():
+        console.print(f"importing {database}")
+        ingest(there[database], to=path, dataset=database, progress=not console.quiet)
+    elif not real:
+        if database != standins.SIMULATED:
+            console.print(f"{database} is not in {data or 'any folder'}: simulated ECGs stand for it", style="yellow")
+        standins.make(database, path, standin)
+    return path, real
 
 
 def corpus(table: Table, ground: Ground, seed: int, fold: int) -> tuple[Corpus, int]:
@@ -112,7 +125,8 @@ def parts(store: Store, table: Table, known: np.ndarray, seed: int, fold: int) -
         case "own":
             return np.array([part or "" for part in store.column("split")])
     rows = np.flatnonzero(known)
-    part, held = np.full(len(store), "", dtype="<U10"), splits.folds(store, table.folds, seed, rows)
+    part = np.full(len(store), "", dtype="<U10")
+    held = splits.folds(store, table.folds, seed, rows) if table.split == "folds" else strat_folds(store, table)[rows]
     part[rows] = np.where(held == fold, "test", "train")
     part[splits.few(store, rows[held != fold], None, VALIDATION, seed)] = "validation"
     return part
@@ -140,11 +154,11 @@ def key_of(cell: Cell, protocol: Protocol, table: Table, row: Row, stand: str, s
     return _digest(said)[:16]
 
 
-def base(row: Row, seed: int) -> Model:
-    """What a row starts from: an untrained encoder, another one for every seed, or a model."""
+def base(row: Row, seed: int, pretrained: Path | None = None) -> Model:
+    """What a row starts from: an untrained encoder, another one for every seed, a model, or a pretrained encoder."""
     if row.encoder:
         return Model.fresh(row.encoder, row.encoder_config, seed=seed)
-    return Model.load(row.model)
+    return Model.load(pretrained or row.model)
 
 
 def stand_of(row: Row) -> str:

@@ -5,9 +5,15 @@ version: 1
 reference: scratch
 tables:
   rhythm: {database: cinc2017, task: rhythm3, split: random, budgets: [0.1, 1], metrics: [cinc2017]}
+pretraining:
+  databases: [cinc2017, ptb_xl]
+  settings: {simulated: 0.25}
+  encoders:
+    simclr: {objective: simclr}
 rows:
   scratch: {encoder: resnet18, adapter: full}
   linear: {model: default, adapter: linear}
+  simclr: {pretrained: simclr, adapter: linear}
 published:
   - {table: rhythm, what: "the challenge's winners", metric: cinc2017, value: 0.83, source: "doi:..."}
 """
@@ -25,6 +31,9 @@ from ...plugs import configure, nearest
 from ...record import UsageError
 from ...training import Config as Training
 from .._job import Settings
+from ..pretrain import TRAINING as PRETRAINING
+from ..pretrain import Plan
+from ..pretrain import Settings as PretrainSettings
 from .standins import SIMULATED
 
 STRICT = ConfigDict(extra="forbid")
@@ -43,15 +52,17 @@ METRICS = {  # kind of task -> scores that are one number, as `_score.scorer` gi
 class Row:
     """A method: what it starts from, what may change, and its settings.
 
-    encoder  an untrained encoder of this name, with `encoder_config`; or
-    model    a model folder or encoder file, or "default"
-    start    new: a new head; graft: the head of the model's own graft for the same outputs
+    encoder     an untrained encoder of this name, with `encoder_config`; or
+    model       a model folder or encoder file, or "default"; or
+    pretrained  an encoder that the protocol itself pretrains, by its name there
+    start       new: a new head; graft: the head of the model's own graft for the same outputs
     """
 
     about: str = ""
     encoder: str = ""
     encoder_config: dict = Field(default_factory=dict)
     model: str = ""
+    pretrained: str = ""
     adapter: str = "full"
     adapter_config: dict = Field(default_factory=dict)
     start: Literal["new", "graft"] = "new"
@@ -64,8 +75,9 @@ class Table:
 
     database  a public one by name, or "simulated"
     split     random: another one for each seed, but for a database's own test part; official: the committed one;
-              folds: `folds` of them for each seed; own: the parts that the records themselves name (a column `split`
-              in the table of labels)
+              folds: `folds` of them for each seed; strat: the database's own folds, joined to `folds` of them, the
+              same for each seed; own: the parts that the records themselves name (a column `split` in the table of
+              labels)
     budgets   labelled records: up to 1 a share of them, above it a number
     metrics   scores to show, the first is the one that is compared; none: the task's own
     steps     fewest and most training steps; between them 40 passes over the records
@@ -75,7 +87,7 @@ class Table:
     database: str
     task: str
     about: str = ""
-    split: Literal["random", "official", "folds", "own"] = "random"
+    split: Literal["random", "official", "folds", "strat", "own"] = "random"
     folds: Annotated[int, Field(ge=2)] = 5
     budgets: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
     metrics: tuple[str, ...] = ()
@@ -83,6 +95,33 @@ class Table:
     steps: tuple[int, int] = (200, 3000)
     settings: dict = Field(default_factory=dict)
     standin: dict = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Pretrained:
+    """An encoder that the protocol pretrains: `ecgraft pretrain` with these options. records: 0 for all."""
+
+    objective: str
+    about: str = ""
+    encoder: str = "resnet18"
+    model: str = ""
+    records: Annotated[int, Field(ge=0)] = 0
+    settings: dict = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Pretrainings:
+    """Encoders by name, the databases of their pool, and settings of all.
+
+    No encoder sees a test part. For a split that changes with the seed there is an encoder for every seed, for the
+    split strat one for each half of the folds. seeds: different pretrainings, which the cells take in turn by seed.
+    """
+
+    databases: tuple[str, ...] = ()
+    encoders: dict[str, dict] = Field(default_factory=dict)
+    settings: dict = Field(default_factory=dict)
+    standin: dict = Field(default_factory=dict)
+    seeds: Annotated[int, Field(ge=1)] = 1
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -109,6 +148,7 @@ class Protocol:
     seeds: Annotated[int, Field(ge=1)] = 5
     replicates: Annotated[int, Field(ge=1)] = 1000
     settings: dict = Field(default_factory=dict)
+    pretraining: dict = Field(default_factory=dict)
     published: tuple[dict, ...] = ()
 
     def table(self, name: str) -> Table:
@@ -116,6 +156,18 @@ class Protocol:
 
     def row(self, name: str) -> Row:
         return configure(Row, self.rows[name], f"row {name!r}")
+
+    @property
+    def pretrainings(self) -> Pretrainings:
+        return configure(Pretrainings, self.pretraining, "pretraining")
+
+    def plan_of(self, name: str, seed: int) -> Plan:
+        """The pretraining of an encoder for a seed of the cells."""
+        all_of, one = self.pretrainings, configure(Pretrained, self.pretrainings.encoders[name], f"encoder {name!r}")
+        settings = over(all_of.settings, one.settings)
+        training = PRETRAINING | {"seed": seed % all_of.seeds} | settings.get("training", {})
+        options = configure(PretrainSettings, settings | {"training": training}, f"encoder {name!r}")
+        return Plan(one.objective, one.encoder, one.model, one.records, options)
 
     def rows_of(self, table: Table) -> list[str]:
         return [name for name in self.rows if not table.rows or name in table.rows]
@@ -125,14 +177,17 @@ class Protocol:
 
     def settings_of(self, table: Table, row: Row) -> dict:
         """The settings of a cell as a mapping: the protocol's, under the table's, under the row's."""
-        merged: dict = {}
-        for layer in (self.settings, table.settings, row.settings):
-            training = merged.get("training", {}) | layer.get("training", {})
-            merged |= layer | ({"training": training} if training else {})
+        merged = over(over(self.settings, table.settings), row.settings)
         return merged | {"adapter": row.adapter, "adapter_config": row.adapter_config, "start": row.start}
 
     def papers(self) -> list[Published]:
         return [configure(Published, entry, f"published {k + 1}") for k, entry in enumerate(self.published)]
+
+
+def over(under: dict, layer: dict) -> dict:
+    """Settings laid over others; those of the training one by one."""
+    training = under.get("training", {}) | layer.get("training", {})
+    return under | layer | ({"training": training} if training else {})
 
 
 def read(path: str | Path) -> Protocol:
@@ -154,8 +209,10 @@ def _check(protocol: Protocol) -> None:
     _known("reference", protocol.reference, protocol.rows)
     for layer in (protocol, *map(protocol.table, protocol.tables), *map(protocol.row, protocol.rows)):
         _check_settings(layer.settings)
+    for name in protocol.pretrainings.encoders:
+        _check_pretrained(name, protocol)
     for name in protocol.rows:
-        _check_row(name, protocol.row(name))
+        _check_row(name, protocol.row(name), protocol)
     for name in protocol.tables:
         table = protocol.table(name)
         _check_table(name, table, protocol)
@@ -175,9 +232,22 @@ def _check_settings(settings: dict) -> None:
         raise UsageError(f"settings: training is {settings['training']!r}, not a mapping such as {{rate: 0.001}}")
 
 
-def _check_row(name: str, row: Row) -> None:
-    if bool(row.encoder) == bool(row.model):
-        raise UsageError(f"row {name!r}: give it either an encoder (untrained) or a model")
+def _check_pretrained(name: str, protocol: Protocol) -> None:
+    plan = protocol.plan_of(name, 0)
+    plugs.find("objectives", plan.objective)
+    plugs.find("encoders", plan.encoder)
+    plan.check()
+    configure(Training, plan.options.training, f"encoder {name!r}: training")
+    for database in protocol.pretrainings.databases:
+        if database != SIMULATED:
+            _known("pretraining: database", database, plugs.names("datasets"))
+
+
+def _check_row(name: str, row: Row, protocol: Protocol) -> None:
+    if sum(map(bool, (row.encoder, row.model, row.pretrained))) != 1:
+        raise UsageError(f"row {name!r}: give it an encoder (untrained), a model, or a pretrained encoder; one of them")
+    if row.pretrained:
+        _known(f"row {name!r}: pretrained", row.pretrained, protocol.pretrainings.encoders)
     if row.encoder:
         plugs.find("encoders", row.encoder)
     configure(plugs.find("adapters", row.adapter).Config, row.adapter_config, f"row {name!r}: adapter {row.adapter}")

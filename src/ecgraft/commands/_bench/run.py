@@ -23,6 +23,7 @@ from ..evaluate import plain
 from . import cells as cell_tools
 from .cells import Cell, Ground
 from .cost import Cost
+from .pretrained import pretraining_of
 from .protocol import METRICS, Protocol
 from .results import RUNS, keep, kept
 
@@ -30,8 +31,12 @@ from .results import RUNS, keep, kept
 class Runner:
     """What a worker does with (cell, key); it keeps the corpus of the last table, for cells come in that order."""
 
-    def __init__(self, protocol: Protocol, grounds: dict[str, Ground], folder: Path, device: str, threads: int):
+    def __init__(
+        self, protocol: Protocol, grounds: dict[str, Ground], folder: Path, device: str, threads: int,
+        pool: list[Path] = (),
+    ):  # fmt: skip
         self.protocol, self.grounds, self.folder, self.device = protocol, grounds, folder, pick_device(device)
+        self.pool = pool
         torch.set_num_threads(min(threads, torch.get_num_threads()))  # never more than were allowed
         self._at, self._corpus, self._copies = None, None, 0
 
@@ -101,7 +106,8 @@ class Runner:
         return self._corpus
 
     def _job(self, cell: Cell, table, row, corpus) -> Job:
-        model = cell_tools.base(row, cell.seed)
+        started = pretraining_of(self.protocol, self.grounds, self.pool, self.folder, cell)
+        model = cell_tools.base(row, cell.seed, started and started.place)
         train, validation = corpus.few(cell.budget, cell.seed)
         options = configure(Settings, self.protocol.settings_of(table, row), f"row {cell.row!r}")
         steps = fitting_steps(len(train), options.batch, *table.steps)

@@ -1,0 +1,69 @@
+"""Building what a pretraining minimises: the objective by name, on an encoder, with what it needs of the batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from .. import plugs, tasks, views
+from ..nn.network import HeadConfig, Network, build_head
+from ..objectives import supervised
+from ..plugs import configure
+from ..record import UsageError
+from ..signal.recipe import Recipe
+
+JOINT, SUPERVISED = "joint", "supervised"
+LABELS = ("labels", "waves")  # what `supervised` needs
+VIEWS = {"gain": {"record": 1.5, "flip": 0.1}, "noise": {"share": 0.3}, "lead_loss": {"share": 0.25, "single": 0.35}}
+SUPERVISED_WEIGHTS = {"findings": 2.0}
+
+
+def needs(name: str, values: dict) -> set[str]:
+    """What an objective reads of a batch besides the signal."""
+    if name == SUPERVISED:
+        return set(LABELS)
+    plug = plugs.find("objectives", name)
+    if name == JOINT:
+        parts = configure(plug.Config, values, "objective joint").parts
+        return set().union(*(needs(part, {}) for part in parts))
+    return set(plug.NEEDS)
+
+
+def build(name: str, values: dict, known: dict, encoder: nn.Module, recipe: Recipe, noise: str = "") -> nn.Module:
+    """The objective `name` with the settings `values`.
+
+    known  what the command knows and an objective may want as a setting (steps, text_width ...)
+    noise  folder of NSTDB for the view `noise`, where the objective has it
+    """
+    if name == SUPERVISED:
+        return _supervised(values, encoder, recipe, noise)
+    plug = plugs.find("objectives", name)
+    given = {key: value for key, value in known.items() if key in plug.Config.__dataclass_fields__}
+    config = configure(plug.Config, given | values, f"objective {name}")
+    config = replace(config, views=_with_noise(config.views, noise))
+    if name != JOINT:
+        return plug.build(config, encoder, recipe)
+    parts = {}
+    for part, inner in config.parts.items():
+        if part in (JOINT, SUPERVISED):
+            raise UsageError(f"objective joint: {part} compares no views, so it cannot be a part")
+        inner = {key: value for key, value in inner.items() if key != "weight"}
+        parts[part] = build(part, inner, known, encoder, recipe)
+    return plug.build(config, encoder, recipe, parts)
+
+
+def _with_noise(steps: dict, folder: str) -> dict:
+    if not folder or "noise" not in steps:
+        return steps
+    return steps | {"noise": (steps["noise"] or {}) | {"nstdb": folder}}
+
+
+def _supervised(values: dict, encoder: nn.Module, recipe: Recipe, noise: str) -> supervised.Supervised:
+    """Findings per record and waves per sample, each from what is known of it."""
+    asked = {name: tasks.find(name) for name in ("findings", "waves")}
+    heads = {name: build_head(task, encoder, HeadConfig()) for name, task in asked.items()}
+    loss = configure(supervised.Config, {"weights": SUPERVISED_WEIGHTS} | values, "objective supervised")
+    return supervised.Supervised(
+        Network(encoder, heads, recipe), asked, loss, views.build(_with_noise(VIEWS, noise), recipe)
+    )
