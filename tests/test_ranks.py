@@ -61,7 +61,12 @@ def trajectory(name: str) -> tuple[list[float], list]:
                 self.inner.after_step(step)
 
     mine = slice(ranks.rank() * BATCH, (ranks.rank() + 1) * BATCH) if ranks.world() > 1 else slice(0, 2 * BATCH)
-    fit(Noted(), lambda number: record_batch(number, mine), Config(steps=STEPS, rate=1e-3, precision="fp32"), progress=False)
+    fit(
+        Noted(),
+        lambda number: record_batch(number, mine),
+        Config(steps=STEPS, rate=1e-3, precision="fp32"),
+        progress=False,
+    )
     norm = encoder.stages[0].norm
     assert type(norm) is torch.nn.BatchNorm1d
     return losses, [norm.running_mean.tolist(), norm.running_var.tolist(), norm.weight.tolist()]

@@ -131,6 +131,25 @@ def test_crop_is_bells_random_resized_crop():
     assert (u[[0, 1, 3, 4, 5], -1] <= 999 + 1e-3).all()
 
 
+def test_crop_keeps_a_window_at_its_own_time_scale():
+    """BELL, oracle 11, `window`: a share of the samples, all leads alike, then zeros; T is preserved."""
+    batch = made()
+    batch["x"] = torch.arange(1000.0).expand(6, 12, 1000).clone()
+    new, time = run(crop, batch=batch, keep=(0.5, 1.0))
+    assert new["x"].shape == batch["x"].shape and (time.a == 1).all()
+    for i, length in enumerate(batch["length"].tolist()):
+        n, start = new["length"][i].item(), -time.b[i].item()
+        assert 0.5 * length - 1 <= n <= length and 0 <= start <= length - n
+        assert torch.equal(new["x"][i, :, :n], (start + torch.arange(float(n))).expand(12, n))
+        assert not new["x"][i, :, n:].any()
+    assert (new["length"] < batch["length"]).any()
+    many = batch | {key: batch[key][:1].expand(2000, *batch[key].shape[1:]) for key in ("x", "present", "length")}
+    many = {key: many[key] for key in ("x", "present", "length")}
+    new, time = run(crop, batch=many, keep=(0.5, 1.0))
+    assert new["length"].float().mean().item() == pytest.approx(750, abs=15)
+    assert (-time.b / (1000 - new["length"] + 1e-9)).mean().item() == pytest.approx(0.5, abs=0.03)
+
+
 def test_lead_loss_keeps_one_at_least_and_exactly_one_for_single():
     batch = made(B=300, T=10)
     batch["present"][:100, 1:] = False

@@ -44,7 +44,7 @@ def kept_features(model: Model, recipe: Recipe, cache, rows: np.ndarray, device=
             table[block] = features(model.encoder, recipe, cache, block, device)
             table.flush()
             done[block] = True
-            _write(folder / "done.npy", done)
+            write_array(folder / "done.npy", done)
         return np.array(table[rows])
 
 
@@ -53,7 +53,7 @@ def _opened(folder: Path, store, width: int) -> tuple[np.memmap, np.ndarray]:
     shape, note = (len(store), width), folder / "cache.json"
     if not note.is_file() or read_json(note).get("store") != store.fingerprint:
         np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, shape).flush()
-        _write(folder / "done.npy", np.zeros(len(store), bool))
+        write_array(folder / "done.npy", np.zeros(len(store), bool))
         write_json(note, {"store": store.fingerprint})
     try:
         table = np.load(folder / "features.npy", mmap_mode="r+", allow_pickle=False)
@@ -64,7 +64,7 @@ def _opened(folder: Path, store, width: int) -> tuple[np.memmap, np.ndarray]:
     return table, np.array(memory_map(folder / "done.npy", np.dtype(bool), shape[:1]))
 
 
-def _write(path: Path, array: np.ndarray) -> None:
+def write_array(path: Path, array: np.ndarray) -> None:
     beside = path.with_name(path.name + ".part")
     with beside.open("wb") as file:
         np.save(file, array)

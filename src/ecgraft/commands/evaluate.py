@@ -20,7 +20,7 @@ from ..store import Store
 from ..tasks import Task
 from ..training import log
 from ..training.loop import LOG
-from . import _against, _certainty, _gallery, _groups, _leads, _operating, _page, _score, _unseen
+from . import _against, _by_words, _certainty, _gallery, _groups, _leads, _operating, _page, _score, _unseen
 from ._examples import Corpus
 from ._say import say
 from .adapt import pick_device
@@ -30,12 +30,16 @@ def evaluate(
     store: Annotated[Path, "store with labelled records"],
     *,
     model: Annotated[str, "model folder"],
-    task: Annotated[str, "name of the graft"],
+    task: Annotated[str, "name of the graft; with --zero-shot any task with labels"] = "",
     to: Annotated[Path, "folder for report.json and report.html"],
     part: Annotated[str, "part of the store: test, validation, train or all"] = "test",
     leaks: Annotated[str, "records that were learnt from: refuse, drop (leave out) or allow"] = "refuse",
     against: Annotated[str, "a second model to compare with: MODEL or MODEL:GRAFT"] = "",
     subsets: Annotated[bool | None, "score with fewer leads too (default: of twelve, up to 2000 records)"] = None,
+    zero_shot: Annotated[bool, "ask the model's text side for the task's labels, with words"] = False,
+    prompts: Annotated[str, "with --zero-shot: file of words (.yaml; default: those of ecgraft for the task)"] = "",
+    retrieval: Annotated[bool, "score the model's text side: from ECG to report and back"] = False,
+    text: Annotated[str, "folder of the text model, where the text side was trained with one"] = "",
     gallery: Annotated[int, "failures of each kind to draw; 0: none"] = _gallery.EXAMPLES,
     replicates: Annotated[int, "bootstrap replicates"] = 1000,
     seed: Annotated[int, "seed of the bootstrap"] = 0,
@@ -44,12 +48,20 @@ def evaluate(
 ) -> dict:
     """Scores a graft on a part of a store, with intervals, and writes report.json and report.html.
 
-    What a model of your own scores on a test part is kept in its graft, too.
+    With --zero-shot or --retrieval it scores the text side of a model that was pretrained with reports. What a model of
+    your own scores on a test part is kept in its graft, too.
     """
     for name, value, least in (("gallery", gallery, 0), ("replicates", replicates, 1), ("seed", seed, 0)):
         if value < least:
             raise UsageError(f"--{name} {value}: it must be at least {least}")
     loaded, home = Model.load(model), _unseen.home_of(model)
+    _by_words.check(loaded, task, zero_shot, prompts, retrieval, text, against)
+    if zero_shot or retrieval:
+        options = _by_words.Options(home, part, leaks, replicates, seed, pick_device(device), progress)
+        asked = (task, prompts) if zero_shot else None
+        summary, page = _by_words.score(loaded, model, Store(store), asked, text, options)
+        write(Path(to), summary, page)
+        return summary
     graft = loaded.graft(task)
     rival = _against.load(against, graft) if against else None
     corpus = Corpus.open(Store(store), graft.task)

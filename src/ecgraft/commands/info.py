@@ -84,9 +84,13 @@ def _trained(path: Path) -> list[Block]:
     facts = {"name": found.get("name"), "values": f"{count:,} ({path.stat().st_size / 1024:,.0f} KiB)"}
     facts |= {key: found.get(key) for key in ("adapter", "encoder", "fingerprint", "format_version")}
     facts |= {"architecture": found.get("config"), "recipe": _sentence(found.get("recipe"))}
-    facts |= (_certainty(found) if kind == "graft" else {}) | card
+    if found.get("text"):
+        facts["text side"] = "joins ECGs and reports: predict --prompts, evaluate --zero-shot or --retrieval"
+        facts |= {"text encoder": found["text"], "joint space": found.get("head")} | card
+    else:
+        facts |= (_certainty(found) if kind == "graft" else {}) | card
     blocks = [(f"{kind or 'file'} {path}", _facts(facts))]
-    if task:
+    if task and task.get("kind") != "text":
         blocks.append(_outputs(task, found.get("thresholds") or {}, found.get("conformal") or {}))
     if found.get("metrics"):
         blocks.append(_metrics(found["metrics"]))

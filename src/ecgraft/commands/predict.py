@@ -13,8 +13,10 @@ from typing import Annotated
 
 from .. import formats
 from ..model import Model, Prediction
+from ..model.model import HOW_TO_ASK
 from ..record import InputError, Record, UsageError
 from ..report import Page
+from . import _zero_shot
 
 FORMATS = (".json", ".csv", ".html")
 
@@ -23,23 +25,34 @@ def predict(
     files: Annotated[list[Path], "ECG files"],
     *,
     model: Annotated[str, "model folder"] = "default",
-    task: Annotated[list[str] | None, "grafts to run (default: all)"] = None,
+    task: Annotated[list[str] | None, "grafts to run (default: all; with --prompts none)"] = None,
+    prompts: Annotated[str, "ask the model's text side with these words: a .yaml file, or superclass, findings"] = "",
+    text: Annotated[str, "folder of the text model, where the text side was trained with one"] = "",
     to: Annotated[Path | None, "file to write: .json, .csv or .html (default: JSON on the screen)"] = None,
     rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
     unit: Annotated[str | None, "unit, for files that do not say"] = None,
     leads: Annotated[str | None, "lead names separated by commas, for files that do not say"] = None,
 ) -> list[dict]:
-    """Reads ECG files of any length and lead set and runs the model's grafts on them."""
+    """Reads ECG files of any length and lead set and runs the model's grafts on them.
+
+    With --prompts a model that was pretrained with reports says how alike each ECG is to the words: scores that rank
+    records, without thresholds.
+    """
     if to is not None and to.suffix not in FORMATS:
         raise UsageError(f"--to {to}: the ending says the format; use one of {', '.join(FORMATS)}")
     loaded = Model.load(model)
-    if not loaded.grafts:
-        raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt")
+    if text and not prompts:
+        raise UsageError("predict: --text goes with --prompts")
+    asked = _zero_shot.ask(loaded, model, prompts, text) if prompts else None
+    if not asked and not task and not any(graft.answers for graft in loaded.grafts.values()):
+        side = f"; its text side answers {HOW_TO_ASK}" if loaded.grafts else ""
+        raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt{side}")
     said = []
     for file in files:
         record = formats.read(file, rate=rate, unit=unit, leads=leads)
         with formats.naming(file):
-            said.append((record, loaded.predict(record, task)))
+            answers = {_zero_shot.KIND: asked.predict(record)} if asked else {}
+            said.append((record, answers | (loaded.predict(record, task) if task or not asked else {})))
     rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
     if to is None:
         json.dump(rows, sys.stdout, indent=1)
@@ -66,7 +79,7 @@ def table(rows: list[dict]) -> str:
     """One line for each probability, value, wave or beat."""
     out = io.StringIO()
     columns = ["record", "graft", "what", "lead", "probability", "answer", "onset", "peak", "offset", "value"]
-    columns += ["verdict", "low", "high", "coverage", "unusual"]
+    columns += ["verdict", "low", "high", "coverage", "unusual", "score"]
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in rows:
@@ -75,6 +88,8 @@ def table(rows: list[dict]) -> str:
         for label, p in row.get("probability", {}).items():
             said = {"answer": int(label in row["answer"]), "verdict": row.get("verdict", {}).get(label, "")}
             writer.writerow(same | {"what": label, "probability": p, **said})
+        for label, score in row.get("score", {}).items():
+            writer.writerow(same | {"what": label, "probability": row["uncalibrated"][label], "score": score})
         for wave in row.get("waves", []):
             times = {key: wave[key] for key in ("onset", "peak", "offset")}
             writer.writerow(same | {"what": wave["wave"], "lead": wave["lead"], **times})
@@ -111,6 +126,11 @@ def add_answer(made: Page, name: str, said: Prediction) -> None:
             head.append(f"at {100 * said.coverage:.0f} % coverage")
             rows = [[*row, said.verdict[row[0]]] for row in rows]
         made.table(head, rows, caption=name)
+    if said.score:
+        ranked = sorted(said.score.items(), key=lambda pair: -pair[1])[:12]
+        rows = [[label, score, said.uncalibrated[label]] for label, score in ranked]
+        made.table(["label", "score", "probability (not calibrated)"], rows, caption=f"{name}, asked with words")
+        return
     if said.sure is not None:
         possible = ", ".join(said.possible) or "none that it knows"
         sure = "sure" if said.sure else "not sure; the answer is better left open"

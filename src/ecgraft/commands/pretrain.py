@@ -137,6 +137,8 @@ def run(plan: Plan, pool: Pool, to: Path, device: torch.device, progress: bool) 
     """Trains and writes the model folder; a finished one of the same plan is only loaded."""
     plan.check()
     base = plan.start()
+    if plan.options.simulated == 1:
+        pool = Pool([], [])
     if not len(pool) and not plan.options.simulated:
         raise UsageError("pretrain: give a store with records outside its test part, or simulated=1")
     pool, caches = long_enough(pool, base.recipe, progress)

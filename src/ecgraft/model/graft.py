@@ -15,15 +15,16 @@ from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
 
-FORMAT = 2  # version of the file; 1, which knows no conformal limits and no distance, stays readable
+FORMAT = 3  # version of the file; older ones stay readable: 1 knows no conformal limits and no distance, 2 no text
 FIELDS = ("name", "adapter", "adapter_config", "head", "encoder", "thresholds", "calibration", "conformal", "distance")
+FIELDS += ("text",)
 
 
 @dataclass
 class Graft:
     """`tensors` override the encoder's ("encoder.NAME"), belong to the head ("head.NAME") or to "distance.NAME".
 
-    head         what the head is built from (nn.network.HeadConfig)
+    head         what the head is built from (nn.network.HeadConfig, nn.text_side.Config)
     encoder      fingerprint of the encoder that it stands on
     thresholds   label -> probability from which on the answer is yes (score >= threshold)
     calibration  of classes what metrics.calibrate.probability takes, {"temperature": t} or an isotonic map;
@@ -31,6 +32,7 @@ class Graft:
     conformal    what metrics.conformal fitted on validation records; {} where nothing is known
     distance     {"limit": features farther than this from the training records are unusual (None: cannot be told),
                  "records": how many the limit comes from}; the tensors "distance.NAME" say how far they are
+    text         identity of the text encoder (nn.text), of a text side; {} else
     metrics      name -> {"value", "low", "high"}, with "of" saying on what it was measured
     card         how it was trained: command, seed, data, versions
     """
@@ -47,6 +49,7 @@ class Graft:
     calibration: dict[str, float] = field(default_factory=dict)
     conformal: dict = field(default_factory=dict)
     distance: dict = field(default_factory=dict)
+    text: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
 
@@ -61,6 +64,11 @@ class Graft:
     def own_trunk(self) -> bool:
         """Whether it changes the encoder, so that it cannot share a pass with other grafts."""
         return any(name.startswith("encoder.") for name in self.tensors)
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers a task; else it is a text side, which joins ECGs and reports."""
+        return self.task.kind != "text"
 
     def save(self, path: Path) -> None:
         header = {key: getattr(self, key) for key in (*FIELDS, "metrics", "card")}

@@ -27,6 +27,7 @@ from .graft import Graft, check_header
 
 FORMAT = 1
 DEFAULT = "default"  # the name of the model that comes with ecgraft
+HOW_TO_ASK = "ecgraft predict --prompts FILE, ecgraft evaluate --zero-shot or --retrieval"
 PACKAGED = Path(__file__).with_name("default")
 
 
@@ -71,6 +72,10 @@ class Model:
     def network(self, name: str) -> Network:
         """Encoder and head of one graft, in eval mode. The model's own encoder is not touched by what is done to it."""
         graft = self.graft(name)
+        if not graft.answers:
+            raise UsageError(
+                f"graft {name!r} is the text side of this model and answers no task by itself: {HOW_TO_ASK}"
+            )
         encoder = copy.deepcopy(self.encoder)
         adapters.attach(encoder, graft.adapter, graft.adapter_config)
         head = build_head(graft.task, encoder, configure(HeadConfig, graft.head, f"head of graft {name!r}"))
@@ -80,10 +85,11 @@ class Model:
         return Network(encoder, {name: head}, graft.recipe).eval()
 
     def predict(self, record, tasks: list[str] | None = None) -> dict:
-        """Task -> `Prediction` for one record; all grafts unless `tasks` names some."""
+        """Task -> `Prediction` for one record; all grafts that answer a task unless `tasks` names some."""
         from .predict import predict
 
-        return {name: predict(self, name, record) for name in tasks or self.grafts}
+        every = [name for name, graft in self.grafts.items() if graft.answers]
+        return {name: predict(self, name, record) for name in tasks or every}
 
     def save(self, folder: Path) -> None:
         """Writes the folder; each file is replaced whole, the encoder only if it is not there yet."""

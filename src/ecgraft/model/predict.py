@@ -23,6 +23,7 @@ class Prediction:
     """What a graft says of a record. Times are samples of the record at its own `rate`.
 
     probability  label -> probability, calibrated on validation data; answer: the labels that are said to hold
+    score        label -> how alike the ECG is to the words, for zero-shot; uncalibrated: that as a probability
     value        the number, in the task's unit, for regression
     coverage     share of records whose true answer is among the possible ones: of these, for
       possible   classes that may hold; sure: whether it is one alone, else it is better to leave the answer open
@@ -40,6 +41,8 @@ class Prediction:
     rate: float
     probability: dict[str, float] = field(default_factory=dict)
     answer: list[str] = field(default_factory=list)
+    score: dict[str, float] = field(default_factory=dict)
+    uncalibrated: dict[str, float] = field(default_factory=dict)
     value: float | None = None
     coverage: float | None = None
     possible: list[str] | None = None
@@ -59,6 +62,8 @@ class Prediction:
         out = {"record": self.record, "graft": self.graft, "kind": self.kind, "notes": self.notes}
         if self.probability:
             out |= {"probability": {k: round(v, 6) for k, v in self.probability.items()}, "answer": self.answer}
+        for key in ("score", "uncalibrated"):
+            out |= {key: {k: round(v, 6) for k, v in getattr(self, key).items()}} if self.score else {}
         if self.value is not None:
             out["value"] = round(self.value, 4)
         out |= self._certainty()

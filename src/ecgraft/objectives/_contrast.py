@@ -30,7 +30,8 @@ def contrast(z: Tensor, target: Tensor, tau: float | Tensor, rows: Rows = "norma
     among = apart if among is None else among & apart
     target = target.to(z.dtype) * among
     some = target.sum(1) > 0
-    logits = z @ z.T / tau  # (N, N)
+    with torch.autocast(z.device.type, enabled=False):  # 8 bits are few for what is divided by tau
+        logits = z @ z.T / tau  # (N, N)
     if rows == "bce":
         each = F.binary_cross_entropy_with_logits(logits + bias, target, reduction="none") * among
         loss = each.sum(1) / among.sum(1).clamp(min=1)

@@ -44,6 +44,12 @@ class Joint(nn.Module):
         told = {f"{name} {key}": value for name, out in found.items() for key, value in out.items()}
         return {"loss": sum(self.weights[name] * out["loss"] for name, out in found.items())} | told
 
+    def fit(self, record_features, beat_features, batch: int) -> None:
+        """Hands what is known of the corpus to the parts that want it."""
+        for part in self.parts.values():
+            if hasattr(part, "fit"):
+                part.fit(record_features, beat_features, batch)
+
     def after_step(self, step: int) -> None:
         for part in self.parts.values():
             if hasattr(part, "after_step"):

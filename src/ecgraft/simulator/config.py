@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from typing import Literal
 
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass
@@ -37,6 +38,7 @@ class Config:
     lead_loss   share of leads that were not recorded
     flat        share of leads that are recorded but flat
     german      share of reports in German
+    wording     of reports: all, or the first or second half of the wordings and sentence frames, to test on the other
     records_per_patient  how many ECGs, one after the other, are of one patient
     """
 
@@ -52,6 +54,7 @@ class Config:
     lead_loss: float = 0.005
     flat: float = 0.003
     german: float = 0.5
+    wording: Literal["all", "first", "second"] = "all"
     records_per_patient: int = 1
 
     @field_validator("seconds", "rate", "records_per_patient")

@@ -49,7 +49,8 @@ class Simulated:
         """The report of ECG i."""
         names = [name for name, yes in zip(NAMES, self.y[i].tolist()) if yes]
         numbers = dict(zip(("rate", "pr", "qrs", "qt"), self.numbers[i].round().int().tolist()))
-        return report(names, numbers, bool(self.german[i]), f"{self.seed}/{int(self.index[i])}")
+        seed = f"{self.seed}/{int(self.index[i])}"
+        return report(names, numbers, bool(self.german[i]), seed, self.config.wording)
 
     def batch(self) -> dict:
         """The batch of the training loop; every label is known, every sample of a present lead scored."""

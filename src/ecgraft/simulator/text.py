@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from .findings import NAMES
+from .findings import FINDINGS, NAMES
 
 WORDS = {  # finding: English | ... , German | ...
     "SR": ("sinus rhythm|normal sinus rhythm", "Sinusrhythmus|normofrequenter Sinusrhythmus"),
@@ -56,11 +56,31 @@ _FRAMES = (
 )  # fmt: skip
 
 
-def report(names: list[str], numbers: dict[str, int], german: bool, seed: str) -> str:
+PARTS = {"all": slice(None), "first": slice(0, None, 2), "second": slice(1, None, 2)}  # of wordings and of frames
+
+
+def report(names: list[str], numbers: dict[str, int], german: bool, seed: str, wording: str = "all") -> str:
     """One report of the findings `names`. `numbers`: rate (a minute), pr, qrs, qt (ms; -1 where there is none)."""
     choose = random.Random(seed)
-    words = [choose.choice(WORDS[name][german].split("|")) for name in (*NAMES[1:], "NORM") if name in names]
+    words = [choose.choice(phrases(name, german, wording)) for name in (*NAMES[1:], "NORM") if name in names]
     words[0] = words[0][0].upper() + words[0][1:]
     text = choose.choice((", ", "; ", " - ")).join(words)
-    frames = [frame for frame in _FRAMES[german] if numbers["pr"] > 0 or "{pr}" not in frame]
+    frames = [frame for frame in _FRAMES[german][PARTS[wording]] if numbers["pr"] > 0 or "{pr}" not in frame]
     return choose.choice(frames).format(text, **numbers)
+
+
+def phrases(name: str, german: bool, wording: str = "all") -> list[str]:
+    """How a finding is called in reports of this wording: what the others, "first" and "second", never say."""
+    return WORDS[name][german].split("|")[PARTS[wording]]
+
+
+def prompts(codes: dict[str, tuple[str, ...]], wording: str = "all") -> dict[str, list[str]]:
+    """Label -> what reports of this wording call the findings that have one of its codes, in both languages.
+
+    Labels that the simulator has no finding for are left out.
+    """
+    found = {}
+    for label, wanted in codes.items():
+        names = [finding.name for finding in FINDINGS if set(finding.codes) & set(wanted)]
+        found[label] = [said for name in names for german in (False, True) for said in phrases(name, german, wording)]
+    return {label: said for label, said in found.items() if said}

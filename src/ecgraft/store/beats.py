@@ -18,7 +18,7 @@ from ..signal.recipe import Recipe
 from . import render
 from .join import Growing
 from .layout import CACHE, LOCK, memory_map, ragged, read_json, remove, write_json
-from .lock import Lock
+from .lock import MAKING, Lock
 from .parallel import progress_bar, spread
 from .prepared import DONE, PreparedCache
 
@@ -111,7 +111,7 @@ def store_beats(cache: PreparedCache, progress: bool = False, workers: int | Non
     folder = cache.store.path / CACHE / f"beats-{cache.recipe.cache_key}-{VERSION}"
     if not _is_of(cache, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with Lock(folder / LOCK, f"{folder}: another process measures these beats; try again when it is done"):
+        with Lock(folder / LOCK, f"{folder}: another process measures these beats; try again when it is done", MAKING):
             if not _is_of(cache, folder):
                 _build(cache, folder, progress, workers)
     return BeatTable(cache, folder)

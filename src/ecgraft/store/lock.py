@@ -9,6 +9,7 @@ from pathlib import Path
 from ..record import InputError
 
 PATIENCE = 5.0  # s; workers of a process that was killed need a moment to notice it
+MAKING = 3600.0  # s; what another process is making is worth waiting for
 
 
 class Lock:

@@ -16,7 +16,7 @@ from ..signal.recipe import Recipe
 from .chunks import Shards
 from .join import Growing
 from .layout import CACHE, LOCK, read_json, remove, write_json
-from .lock import Lock
+from .lock import MAKING, Lock
 from .parallel import progress_bar, spread
 from .prepared import DONE, PLACE, PreparedCache
 
@@ -33,7 +33,9 @@ def prepare(store: Store, recipe: Recipe, progress: bool = False, workers: int |
     folder = store.path / CACHE / recipe.cache_key
     if not _is_of(store, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with Lock(folder / LOCK, f"{folder}: another process prepares these records; try again when it is done"):
+        with Lock(
+            folder / LOCK, f"{folder}: another process prepares these records; try again when it is done", MAKING
+        ):
             if not _is_of(store, folder):
                 _build(store, recipe, folder, progress, workers)
     return PreparedCache(store, recipe, folder)

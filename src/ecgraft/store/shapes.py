@@ -14,7 +14,7 @@ from ..record import InputError
 from .join import Growing
 from .keys import VERSION, independent, keys_of
 from .layout import CACHE, LOCK, memory_map, read_json, remove, write_json
-from .lock import Lock
+from .lock import MAKING, Lock
 from .parallel import progress_bar, spread
 from .read import Store
 
@@ -43,7 +43,7 @@ def shapes(store: Store, progress: bool = False, workers: int | None = None) -> 
     with contextlib.suppress(InputError):
         return _opened(store, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with Lock(folder / LOCK, f"{folder}: another process makes these keys; try again when it is done"):
+    with Lock(folder / LOCK, f"{folder}: another process makes these keys; try again when it is done", MAKING):
         with contextlib.suppress(InputError):
             return _opened(store, folder)
         _build(store, folder, progress, workers)

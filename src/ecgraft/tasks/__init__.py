@@ -26,6 +26,7 @@ METRICS = {  # kind -> what a task of it is judged by, unless the task says othe
     "beats": "macro f1",
     "peaks": "f1",
     "regression": "mae",
+    "text": "recall@10",  # not asked of a record: the side of a model that reads reports
 }
 
 
@@ -59,7 +60,7 @@ class Task:
             raise UsageError(f"task {self.name}: give every label its codes, and no code without a label")
         if self.kind in ("multiclass", "beats") and len(self.labels) < 2:
             raise UsageError(f"task {self.name}: a {self.kind} task needs two labels; it has {len(self.labels)}")
-        if len(set(self.labels)) < len(self.labels) or not (self.labels or self.value):
+        if len(set(self.labels)) < len(self.labels) or not (self.labels or self.value or self.kind == "text"):
             raise UsageError(f"task {self.name}: no labels, or one of them twice")
 
 
@@ -140,7 +141,7 @@ def read(path: str | Path) -> Task:
             raise UsageError(f"{path}: unknown key {key!r}; {plugs.nearest(str(key), known)}")
     codes = _codes(content.get("labels") or {}, path)
     name, kind, value = (content.get(key) for key in ("name", "kind", "value"))
-    if str(kind) in ("waves", "beats", "peaks"):
+    if str(kind) in ("waves", "beats", "peaks", "text"):
         raise UsageError(f"{path}: a task of one's own is multiclass, multilabel or regression, not {kind}")
     labels = tuple(codes) or ((str(value),) if value else ())
     return Task(str(name or path.stem), str(kind), labels, codes, value, str(content.get("metric") or ""))

@@ -23,10 +23,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Config:
     samples: Annotated[int, Field(ge=1)] | None = None  # of the window; None = as many as before
     speed: tuple[Speed, Speed] = (1.0, 1.0)  # old samples per new sample, drawn evenly between the two
-    keep: tuple[Share, Share] = (
-        1.0,
-        1.0,
-    )  # of what fills the window, drawn evenly between the two; the rest is padding
+    keep: tuple[Share, Share] = (1.0, 1.0)  # of what fills the window, drawn likewise; the rest is padding
 
 
 def build(config: Config):

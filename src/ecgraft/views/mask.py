@@ -13,7 +13,6 @@ from pydantic.dataclasses import dataclass
 
 from . import TimeMap, uniform, unmoved, valid
 
-
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
