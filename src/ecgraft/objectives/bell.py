@@ -2,9 +2,9 @@
 
 The online features of a lead in one view predict the target's of the same lead (intra) and of the other leads (inter)
 in another view. An encoder whose branches are `separate` or `shared` gives the features of its leads in one pass; any
-other encoder reads each lead as a record of its own, alone in its slot, which tells it the lead, and the whole record as
-one lead more: an encoder that has never seen two leads together would have no use for them. Select no checkpoint by the
-loss: a collapsed network has the lowest.
+other encoder reads each lead as a record of its own, alone in its slot, which tells it the lead, and the whole record
+as one lead more: an encoder that has never seen two leads together would have no use for them. Select no checkpoint by
+the loss: a collapsed network has the lowest.
 """
 
 from __future__ import annotations

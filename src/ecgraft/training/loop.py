@@ -1,8 +1,8 @@
 """fit(): the only training loop. What it minimises, and every trick, is in the objective that it is handed.
 
 A run is a function of (seed, step): batches, views and dropout are drawn from both, so a run that was killed goes on
-from its last checkpoint to the same weights as one that was not. Several processes (torchrun) train together: each takes
-its own batches, gradients and norms are those of all, the first one writes.
+from its last checkpoint to the same weights as one that was not. Several processes (torchrun) train together: each
+takes its own batches, gradients and norms are those of all, the first one writes.
 """
 
 from __future__ import annotations
