@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from ecgraft import plugs, views  # noqa: E402
 from ecgraft.record import LEADS, UsageError  # noqa: E402
 from ecgraft.signal.leads import DIPOLE_LEADS, DOWER, INVERSE_DOWER  # noqa: E402
+from ecgraft.signal.recipe import Recipe  # noqa: E402
 from ecgraft.signal.spectral import response  # noqa: E402
 from ecgraft.views import crop, gain, lead_loss, mask, noise, vcg  # noqa: E402
 
@@ -311,3 +312,55 @@ def test_unknown_views_and_keys_are_named():
         views.build({"crob": None})
     with pytest.raises(UsageError, match="samples"):
         views.build({"crop": {"sample": 3}})
+
+
+def test_mask_draws_its_share_between_two(B=400):
+    batch = {key: value[:1].expand(B, *value.shape[1:]) for key, value in made().items() if torch.is_tensor(value)}
+    for each in ("lead", "record"):
+        _, time = run(mask, batch=batch, share=(0.1, 0.4), each=each)
+        shares = time.cut.float().mean(-1)  # (B, C)
+        assert 0.1 <= shares.min() < 0.12 and 0.38 < shares.max() <= 0.4
+        assert shares.mean().item() == pytest.approx(0.25, abs=0.02)
+        assert (shares == shares[:, :1]).all() == (each == "record")
+    with pytest.raises(UsageError, match="share"):
+        run(mask, share=(0.1, 1.4))
+
+
+def test_build_leaves_the_dipole_out_where_the_recipe_lacks_its_leads():
+    steps = {"vcg": {"degrees": 30.0}, "gain": {"record": 2.0}}
+    for leads in (("I",), LEADS[:6], (*LEADS, "CM5")):
+        batch = {"x": torch.randn(4, len(leads), 300), "present": torch.ones(4, len(leads), dtype=torch.bool)}
+        batch["length"] = torch.full((4,), 300)
+        found = views.build(steps, Recipe(leads=leads))(batch, views.generator(0, 0))[0]["x"]
+        alone = views.build({"gain": {"record": 2.0}}, Recipe(leads=leads))(batch, views.generator(0, 0))[0]["x"]
+        assert torch.equal(found, alone) and not torch.equal(found, batch["x"])
+
+
+def test_build_turns_the_dipole_in_the_recipes_own_order_of_leads():
+    batch, back = made(), list(reversed(range(12)))
+    turned = {**batch, "x": batch["x"][:, back], "present": batch["present"][:, back]}
+    steps = {"vcg": {"residual": "drop"}}
+    plain = views.build(steps, Recipe())(batch, views.generator(0, 0))[0]["x"]
+    other = views.build(steps, Recipe(leads=LEADS[::-1]))(turned, views.generator(0, 0))[0]["x"]
+    assert torch.allclose(other[:, back], plain, atol=1e-5) and not torch.allclose(plain, batch["x"], atol=1e-2)
+
+
+def test_build_gives_noise_the_recipes_rate_and_filter():
+    recipe = Recipe(rate=100.0, low=2.0, high=20.0)
+    x = views.build({"noise": {"share": 1.0}}, recipe)(quiet(40, 1000), views.generator(0, 0))[0]["x"].numpy()
+    power, f = (np.abs(np.fft.rfft(x)) ** 2).mean((0, 1)), np.fft.rfftfreq(1000, 1 / 100)
+    assert power[(f < 1) | (f > 32)].sum() < 0.03 * power.sum() and power[(f > 2) & (f < 20)].sum() > 0.8 * power.sum()
+    own = views.build({"noise": {"share": 1.0, "low": None}}, recipe)(quiet(40, 1000), views.generator(0, 0))[0]["x"]
+    assert own.numpy().var() > 2 * x.var()  # what a config says itself holds: wander comes through
+
+
+def test_recorded_noise_comes_from_the_folder_of_nstdb(shared_data):
+    folder = next((path for path in (shared_data / "nstdb", shared_data / "NSTDB") if path.is_dir()), None)
+    if folder is None:
+        pytest.skip("NSTDB is not here")
+    config = SILENT | {"recorded": 0.5, "share": 1.0, "nstdb": str(folder)}
+    one = views.build({"noise": config}, Recipe(rate=125.0))
+    x = one(quiet(16, 1250), views.generator(0, 0))[0]["x"]
+    assert x.std() > 0.02 and torch.isfinite(x).all() and (x.std(-1) > 0).all()
+    assert torch.equal(x, one(quiet(16, 1250), views.generator(0, 0))[0]["x"])
+    assert noise.recordings(str(folder), 125.0).shape[0] in (2, 4, 6)

@@ -29,7 +29,7 @@ from ..plugs import configure
 from ..record import InputError
 from ..signal.recipe import Recipe
 from ..training import Config as Training
-from ..training import Examples, Sampler, fit
+from ..training import Examples, Result, Sampler, fit
 from ..training.loop import CHECKPOINT
 from . import _calibrate, _probe, _score
 from ._examples import Corpus, window_recipe
@@ -52,7 +52,8 @@ class Settings:
     smoothing       share of a class target that is spread over the other classes
     augment         views that are laid over the training windows, by name, with their settings
     start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
-    head            dropout and width of the head; leads: joint (one pass) or each (one by one)
+    head            dropout and width of the head; leads: joint (one pass) or each (one by one); kind: linear, or knn
+                    (nearest neighbours on a frozen encoder: nothing is learnt, what is said of training is not used)
     training        steps, rate ... (training.Config); where they are not given: TRAINING, and `fitting_steps`
     calibrate       how probabilities are corrected on the validation part: temperature, isotonic or none
     coverage        share of the records whose true answer is to be among those that are called possible
@@ -77,9 +78,9 @@ def with_defaults(options: Settings, steps: int, seed: int) -> Settings:
     return replace(options, training=TRAINING | {"steps": steps, "seed": seed} | options.training)
 
 
-def fitting_steps(records: int, batch: int, least: int = STEPS[0], most: int = STEPS[1]) -> int:
-    """Steps for a graft: PASSES over the records, but at least `least` and at most `most`."""
-    return min(max(round(PASSES * records / batch), least), most)
+def fitting_steps(records: int, batch: int, least: int = STEPS[0], most: int = STEPS[1], passes: int = PASSES) -> int:
+    """Steps for a graft: `passes` over the records, but at least `least` and at most `most`."""
+    return min(max(round(passes * records / batch), least), most)
 
 
 @dataclasses.dataclass
@@ -113,12 +114,28 @@ class Job:
 
         With a folder a run that was interrupted, even in `save`, goes on when the same one is asked for again.
         """
+        _probe.check(self.options)
+        network = self._network()
         self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
         self._check_classes()
-        network = self._network()
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
         if folder:
             self._claim(folder)
+        self.result = self._filled(network) if self.voting else self._fitted(network, examples, calibration, folder)
+        graft = self._pack(network.to("cpu").eval(), calibration, self.result)
+        save(graft)
+        if folder:
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+        return graft
+
+    def _filled(self, network: Network) -> Result:
+        """Gives neighbours their records; nothing is learnt."""
+        rows = _probe.voters(self.train, self.training.seed)
+        _probe.fill(network.heads[self.name], self.features(rows), self.corpus.y[rows], self.corpus.known_each[rows])
+        return Result(score=self._score({})(network.to(self.device))) if len(self.validation) else Result()
+
+    def _fitted(self, network: Network, examples: Examples, calibration: dict, folder: Path | None) -> Result:
+        """Trains what is free in the network."""
         learner, augment = network, views.build(self.options.augment, self.recipe)
         if self.probing:
             (learner, examples), augment = self._probing(network, examples), None
@@ -127,18 +144,15 @@ class Job:
             examples, self.options.batch, self.recipe.samples,
             seed=self.training.seed, balance=self.options.balance, device=self.device,
         )  # fmt: skip
-        self.result = result = fit(
+        score = self._score(calibration)
+        result = fit(
             Supervised(learner, {self.name: self.corpus.task}, loss, augment), sampler, self.training,
-            validate=self._score(calibration) if len(self.validation) else None,
+            validate=(lambda made: score(made.network)) if len(self.validation) else None,
             device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
         )  # fmt: skip
         if self.probing:
             learner.fold()
-        graft = self._pack(network.to("cpu").eval(), calibration, result)
-        save(graft)
-        if folder:
-            (folder / CHECKPOINT).unlink()
-        return graft
+        return result
 
     def answer(self, network: Network | _probe.Probe, rows: np.ndarray) -> _score.Answers:
         """What a network of this job, or a probe in the making, says of records."""
@@ -151,9 +165,15 @@ class Job:
 
     @property
     def probing(self) -> bool:
-        """Whether only a Pooled head learns, on features that never change, so that they are computed once."""
+        """Whether there is only a head per record on features that never change, so that they are computed once."""
         options = self.options
-        return options.adapter == "linear" and not options.augment and self.corpus.task.kind not in DENSE
+        fixed = self.voting or (options.adapter == "linear" and not options.augment)
+        return fixed and self.corpus.task.kind not in DENSE
+
+    @property
+    def voting(self) -> bool:
+        """Whether the head is neighbours, which learn nothing."""
+        return self.options.head.kind == "knn"
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """The pooled features of the model's own encoder, (n, D)."""
@@ -197,13 +217,14 @@ class Job:
     def continues(self) -> bool:
         """Whether there is a head on the plain encoder for the same outputs, and the new one is to begin with it."""
         start, wanted = self.start, self.options.start == "graft"
-        if start is None or not wanted or start.own_trunk:
+        if start is None or not wanted or start.own_trunk or self.voting:
             return False
-        return start.task.labels == self.corpus.task.labels and start.head == asdict(self.options.head)
+        head = asdict(HeadConfig()) | start.head  # an older file does not name them all
+        return start.task.labels == self.corpus.task.labels and head == asdict(self.options.head)
 
     def _score(self, calibration: dict):
-        def score(objective: Supervised) -> float:
-            found = self.answer(objective.network, self.validation)
+        def score(network: Network | _probe.Probe) -> float:
+            found = self.answer(network, self.validation)
             if found.logits is not None and not np.isfinite(found.logits).all():
                 raise InputError("the weights grew beyond all bounds; lower the learning rate (training.rate=0.0003)")
             return _score.main_score(self.corpus, found, calibration)
@@ -261,6 +282,8 @@ class Job:
             "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
+        if self.voting:
+            card["neighbours"] = _probe.told(len(self.train))
         return Graft(
             self.name, self.corpus.task, self.recipe, self.options.adapter, asdict(self.options.head),
             self.model.fingerprint, {key: value.detach().clone() for key, value in tensors.items()},

@@ -30,6 +30,26 @@ def needs(name: str, values: dict) -> set[str]:
     return set(plug.NEEDS)
 
 
+def check(name: str, values: dict) -> None:
+    """UsageError for an objective, or a setting of it, that cannot be."""
+    if name == SUPERVISED:
+        configure(supervised.Config, values, "objective supervised")
+        return
+    config = configure(plugs.find("objectives", name).Config, values, f"objective {name}")
+    for part, inner in config.parts.items() if name == JOINT else ():
+        if part in (JOINT, SUPERVISED):
+            raise UsageError(f"objective joint: {part} compares no views, so it cannot be a part")
+        check(part, _without_weight(inner))
+
+
+def has_noise(name: str, values: dict) -> bool:
+    """Whether an objective lays noise over what it shows the encoder."""
+    if name == SUPERVISED:
+        return "noise" in VIEWS
+    config = configure(plugs.find("objectives", name).Config, values, f"objective {name}")
+    return "noise" in (getattr(config, "views", None) or {})
+
+
 def build(name: str, values: dict, known: dict, encoder: nn.Module, recipe: Recipe, noise: str = "") -> nn.Module:
     """The objective `name` with the settings `values`.
 
@@ -41,16 +61,17 @@ def build(name: str, values: dict, known: dict, encoder: nn.Module, recipe: Reci
     plug = plugs.find("objectives", name)
     given = {key: value for key, value in known.items() if key in plug.Config.__dataclass_fields__}
     config = configure(plug.Config, given | values, f"objective {name}")
-    config = replace(config, views=_with_noise(config.views, noise))
+    if noise and getattr(config, "views", None):
+        config = replace(config, views=_with_noise(config.views, noise))
     if name != JOINT:
         return plug.build(config, encoder, recipe)
-    parts = {}
-    for part, inner in config.parts.items():
-        if part in (JOINT, SUPERVISED):
-            raise UsageError(f"objective joint: {part} compares no views, so it cannot be a part")
-        inner = {key: value for key, value in inner.items() if key != "weight"}
-        parts[part] = build(part, inner, known, encoder, recipe)
+    parts = {part: build(part, _without_weight(inner), known, encoder, recipe) for part, inner in config.parts.items()}
     return plug.build(config, encoder, recipe, parts)
+
+
+def _without_weight(values: dict) -> dict:
+    """The settings of a part of joint that are its own."""
+    return {key: value for key, value in values.items() if key != "weight"}
 
 
 def _with_noise(steps: dict, folder: str) -> dict:

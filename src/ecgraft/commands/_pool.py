@@ -36,30 +36,36 @@ class Pool:
         return replace(self, rows=[rows[part] for rows, part in zip(self.rows, parts)])
 
     def counts(self) -> dict[str, int]:
-        """Store -> its number of records here."""
-        return {store.path.name: len(rows) for store, rows in zip(self.stores, self.rows)}
+        """Store -> its number of records here; of several of one name the later ones are numbered."""
+        found = {}
+        for store, rows in zip(self.stores, self.rows):
+            alike = sum(other.path.name == store.path.name for other in self.stores[: len(found)])
+            found[f"{store.path.name} ({alike + 1})" if alike else store.path.name] = len(rows)
+        return found
 
 
 def open_pool(paths: list[Path], withheld: dict[Path, np.ndarray] | None = None, progress: bool = False) -> Pool:
     """All records but those of test parts, their copies and the other records of their patients, wherever they are.
 
-    withheld  path of a store -> rows that are not to be seen, beside its own test part
+    withheld  path of a store -> rows that are not to be seen, beside its own test part; of a store that is none of
+              the pool's, too
     """
-    stores = [Store(path) for path in paths]
+    outside = [path for path in withheld or {} if path not in paths]
+    stores = [Store(path) for path in [*paths, *outside]]
     held = [splits.split(store) == "test" for store in stores]
     for store, mask in zip(stores, held):
         mask[(withheld or {}).get(store.path, np.zeros(0, int))] = True
     persons = np.unique(np.concatenate([store.number("person")[mask] for store, mask in zip(stores, held)] or [[]]))
     found = leaks.find(stores, progress) if stores else []
     rows, count = [], {"test": 0, "like a test record": 0}
-    for s, store in enumerate(stores):
+    for s, store in enumerate(stores[: len(paths)]):
         near = np.isin(store.number("person"), persons)
         for h, mask in enumerate(held):
             near[leaks.colliding(found, s, h, np.flatnonzero(mask))] = True
         count["test"] += int(held[s].sum())
         count["like a test record"] += int((near & ~held[s]).sum())
         rows.append(np.flatnonzero(~near & ~held[s]))
-    return Pool(stores, rows, count)
+    return Pool(stores[: len(paths)], rows, count)
 
 
 def long_enough(pool: Pool, recipe: Recipe, progress: bool = False) -> tuple[Pool, list]:

@@ -1,7 +1,7 @@
-"""Learning a Pooled head on features that were computed once: for an encoder that stays as it is, without augmentation.
+"""Heads on features that were computed once: for an encoder that stays as it is, without augmentation.
 
-The features are standardised for the training and the head takes that back into its weights afterwards, so what comes
-out is an ordinary head on ordinary features.
+Neighbours are only filled. A Pooled head learns: the features are standardised for the training and the head takes that
+back into its weights afterwards, so what comes out is an ordinary head on ordinary features.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..nn.heads import Pooled
+from ..nn.heads import Neighbours, Pooled
+from ..record import UsageError
 
+MOST = 10_000  # training records that vote; a graft's file grows with them
 SHRINK = 0.1  # share of the mean variance that is added to that of every feature: with few records some are near 0
 
 
@@ -78,6 +80,30 @@ class FeatureExamples:
     def batch(self, which: np.ndarray, start: np.ndarray, samples: int, device="cpu") -> dict:
         arrays = {"x": self.features[which], "y": self.y[which].astype(np.float32), "known": self.known[which]}
         return {name: torch.from_numpy(a).to(device) for name, a in arrays.items()}
+
+
+def check(options) -> None:
+    """UsageError for settings of a job that ask for neighbours in features that change."""
+    if options.head.kind == "knn" and options.adapter != "linear":
+        raise UsageError(
+            "head.kind=knn looks for neighbours in the features of an encoder that stays as it is, and adapter "
+            f"{options.adapter!r} changes it; take --adapter linear, or head.kind=linear"
+        )
+
+
+def voters(rows: np.ndarray, seed: int) -> np.ndarray:
+    """The training rows that are kept as neighbours: all, or MOST of them by chance; ascending."""
+    return rows if len(rows) <= MOST else np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
+
+
+def told(records: int) -> str:
+    """How many of the training records `voters` keeps."""
+    return f"{records} training records" if records <= MOST else f"{MOST} of {records} training records, by chance"
+
+
+def fill(head: Neighbours, features: np.ndarray, y: np.ndarray, known: np.ndarray) -> None:
+    """Hands a head its records: features (n, D), y and known (n, K)."""
+    head.fill(*map(torch.from_numpy, (features, y, known)))
 
 
 @torch.no_grad()

@@ -10,7 +10,14 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+from ..nn import ranks
 from ..record import UsageError
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if ranks.world() > 1:
+        dist.barrier()
 
 
 @contextmanager

@@ -19,13 +19,18 @@ from ._pool import Pool
 
 TEXT = "words"  # text encoder
 BEATS, LABELS, TEXTS = {"peaks", "beat_features", "record_features"}, {"labels", "waves"}, {"text"}
+SEED = 314_159  # added to the seed, so that simulated ECGs are not those of a store that ecgraft simulate has made
 SAMPLE = 1024  # simulated ECGs that stand for a corpus where there is no store
 MOST = 20_000  # stored records from which constants of the corpus are taken
 FINDINGS = tasks.find("findings")
 
 
-def check(wanted: set[str]) -> None:
-    """UsageError for what no batch carries."""
+def check(wanted: set[str], values: dict) -> None:
+    """UsageError for what no batch carries, and for settings `values` that the simulator does not have."""
+    for name in ("seconds", "rate"):
+        if name in values:
+            raise UsageError(f"simulator.{name}: simulated ECGs have the encoder's rate and the length seconds=...")
+    configure(simulator.Config, values, "simulator")
     foreign = wanted - (BEATS | LABELS | TEXTS)
     if foreign:
         raise UsageError(f"the objective needs {', '.join(sorted(foreign))}, which batches do not carry")
@@ -79,7 +84,7 @@ class Sources:
         config = configure(simulator.Config, self.options.simulator, "simulator")
         labels = FINDINGS if "labels" in self.wanted else None
         more = tuple(kind.made for kind in self.kinds)
-        return Simulated(self.recipe, self.seed, config, labels=labels, waves="waves" in self.wanted, more=more)
+        return Simulated(self.recipe, SEED + self.seed, config, labels=labels, waves="waves" in self.wanted, more=more)
 
 
 class _Beats:
@@ -93,7 +98,8 @@ class _Beats:
         return {"record_features": len(RECORD_FEATURES), "beat_features": len(BEAT_FEATURES)}
 
     def made(self, made, x: np.ndarray) -> dict[str, np.ndarray]:
-        return measure_batch(x, made.present.numpy(), self.sources.recipe.rate, made.peaks.numpy())
+        """x (B, C, T): of the recipe's leads, 0 in those that are absent."""
+        return measure_batch(x, x.any(2), self.sources.recipe.rate, made.peaks.numpy())
 
     def prepare(self, objective: nn.Module) -> None:
         if hasattr(objective, "fit"):

@@ -21,17 +21,17 @@ def home_of(model: str) -> Path | None:
     return Path(model) if str(model) != DEFAULT and Path(model).is_dir() else None
 
 
-def unseen(model: Model, graft: Graft, home, corpus: Corpus, part: str, rule: str, progress: bool) -> tuple:
+def unseen(model: Model, graft: Graft | None, home, corpus: Corpus, part: str, rule: str, progress: bool) -> tuple:
     """The rows of a part that are to be scored, and what of the part was learnt from, as plain values.
 
-    home: the model's folder, or None. A part that is not the test was learnt from by intent: nothing is refused, all
-    is noted.
+    graft: None for the encoder alone. home: the model's folder, or None. A part that is not the test was learnt from by
+    intent: nothing is refused, all is noted.
     """
     if rule not in RULES:
         raise UsageError(f"--leaks {rule!r}: {nearest(rule, RULES)}")
     rows, store = corpus.rows(part), corpus.store
-    persons = home / "training" / graft.name / _seen.PERSONS if home else None
-    found = _seen.find([model.seen, graft.tensors], persons, store, rows, progress)
+    persons = home / "training" / graft.name / _seen.PERSONS if home and graft else None
+    found = _seen.find([model.seen, graft.tensors if graft else {}], persons, store, rows, progress)
     left = _seen.settle(found, store, rows, rule if part == "test" or rule == "drop" else "allow")
     noted = {kind: [store.column("id")[int(i)] for i in those] for kind, those in found.kinds.items() if len(those)}
     if noted and progress and part == "test":

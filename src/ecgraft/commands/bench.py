@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -48,19 +49,32 @@ def bench(
         if value < 0:
             raise UsageError(f"--{name} {value}: it must be at least 0")
     folder = Path(to) if to else Path(f"bench-{read_protocol.name}")
+    return run(read_protocol, folder, data, chosen, seeds, jobs, rescore, device, progress)[0]
+
+
+def run(
+    protocol: Protocol, folder: Path, data: Path | None = None, only: list[str] = (), seeds: int = 0, jobs: int = 0,
+    rescore: bool = False, device: str = "auto", progress: bool = True,
+    withheld: dict[str, tuple[int, ...]] | None = None,
+) -> tuple[list[dict], dict[str, list[tables.Line]]]:  # fmt: skip
+    """The results of a protocol, from a file or made in code, and the lines of its tables; options as of `bench`.
+
+    withheld  table -> rows of its store that are not to be tested on
+    """
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
-    with Results(folder, read_protocol) as results:
-        grounds = cell_tools.grounds(read_protocol, data, folder, console)
-        pool = cell_tools.pool(read_protocol, data, folder, console)
-        wanted = _keys(read_protocol, grounds, pool, folder, chosen, seeds or read_protocol.seeds)
+    with Results(folder, protocol) as results:
+        grounds = cell_tools.grounds(protocol, data, folder, console)
+        grounds |= {name: replace(grounds[name], withheld=rows) for name, rows in (withheld or {}).items()}
+        pool = cell_tools.pool(protocol, data, folder, console)
+        wanted = _keys(protocol, grounds, pool, folder, only, seeds or protocol.seeds)
         if rescore:
-            runner = Runner(read_protocol, grounds, folder, device, cores())
+            runner = Runner(protocol, grounds, folder, device, cores())
             results.rows = [runner.again(row) if row["key"] in wanted else row for row in results.rows]
             results.write()
         begun, before = time.perf_counter(), results.done
-        failed, jobs = _run(read_protocol, grounds, pool, folder, results, wanted, jobs, device, console)
-        made = tables.lines(read_protocol, results.rows, wanted, _tasks(read_protocol, grounds), folder)
-        report.write(folder, read_protocol, made, grounds, failed)
+        failed, jobs = _run(protocol, grounds, pool, folder, results, wanted, jobs, device, console)
+        made = tables.lines(protocol, results.rows, wanted, _tasks(protocol, grounds), folder)
+        report.write(folder, protocol, made, grounds, failed)
         rows = [row for row in results.rows if row["key"] in wanted]
         new = sum(row["seconds"] for row in rows if row["key"] not in before)
     if progress:
@@ -71,7 +85,7 @@ def bench(
         say(f"tables: {folder / 'report.md'}, {folder / 'report.html'}")
     if failed:
         raise InputError(f"{len(failed)} of {len(wanted)} cells could not be computed. The first: {failed[0]}")
-    return rows
+    return rows, made
 
 
 def _chosen(only: str, protocol: Protocol) -> list[str]:
@@ -90,8 +104,8 @@ def _keys(protocol: Protocol, grounds: dict[str, Ground], pool, folder, only: li
     for cell in cell_tools.cells(protocol, only, seeds):
         table, row = protocol.table(cell.table), protocol.row(cell.row)
         started = pretraining_of(protocol, grounds, pool, folder, cell)
-        stand = started.key if started else stands[cell.row]
-        found[cell_tools.key_of(cell, protocol, table, row, stand, stores[cell.table])] = cell
+        stand, withheld = started.key if started else stands[cell.row], grounds[cell.table].withheld
+        found[cell_tools.key_of(cell, protocol, table, row, stand, stores[cell.table], withheld)] = cell
     return found
 
 
@@ -103,10 +117,12 @@ def _run(
     jobs = min(jobs or cores(), max(1, len(left)))
     threads = max(1, cores() // jobs)
     started = [pretraining_of(protocol, grounds, pool, folder, cell) for cell, _ in left]
-    pretrain_all([each for each in started if each], jobs, device, threads, console)
+    lost = pretrain_all([each for each in started if each], jobs, device, threads, console)
+    why = [each and lost.get(each.place) for each in started]
+    failed = [f"{cell.title}: {reason}" for (cell, _), reason in zip(left, why) if reason]
+    left = [job for job, reason in zip(left, why) if not reason]
     make = partial(Runner, protocol, grounds, folder, device, threads, pool)
     metric = {name: protocol.metrics_of(protocol.table(name))[0] for name in protocol.tables}
-    failed = []
     with progress_bar("bench", len(wanted), len(wanted) - len(left), not console.quiet) as advance:
         for row in spread(make, (), left, jobs):
             if "failed" in row:

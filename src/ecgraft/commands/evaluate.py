@@ -40,6 +40,11 @@ def evaluate(
     prompts: Annotated[str, "with --zero-shot: file of words (.yaml; default: those of ecgraft for the task)"] = "",
     retrieval: Annotated[bool, "score the model's text side: from ECG to report and back"] = False,
     text: Annotated[str, "folder of the text model, where the text side was trained with one"] = "",
+    probe: Annotated[
+        bool, "score the encoder: linear and k-NN read-outs of a --task at 1, 5, 10, 100 % of labels"
+    ] = False,
+    seeds: Annotated[int, "with --probe: seeds"] = 5,
+    jobs: Annotated[int, "with --probe: trainings at a time (0: one per core)"] = 0,
     gallery: Annotated[int, "failures of each kind to draw; 0: none"] = _gallery.EXAMPLES,
     replicates: Annotated[int, "bootstrap replicates"] = 1000,
     seed: Annotated[int, "seed of the bootstrap"] = 0,
@@ -48,14 +53,22 @@ def evaluate(
 ) -> dict:
     """Scores a graft on a part of a store, with intervals, and writes report.json and report.html.
 
-    With --zero-shot or --retrieval it scores the text side of a model that was pretrained with reports. What a model of
-    your own scores on a test part is kept in its graft, too.
+    With --zero-shot or --retrieval it scores the text side of a model that was pretrained with reports; with --probe
+    the encoder alone, against an untrained one and training from scratch, as a table of `ecgraft bench`. What a model
+    of your own scores on a test part is kept in its graft, too.
     """
-    for name, value, least in (("gallery", gallery, 0), ("replicates", replicates, 1), ("seed", seed, 0)):
-        if value < least:
-            raise UsageError(f"--{name} {value}: it must be at least {least}")
+    least = {"gallery": (gallery, 0), "replicates": (replicates, 1), "seed": (seed, 0), "seeds": (seeds, 1)}
+    for name, (value, lowest) in (least | {"jobs": (jobs, 0)}).items():
+        if value < lowest:
+            raise UsageError(f"--{name} {value}: it must be at least {lowest}")
     loaded, home = Model.load(model), _unseen.home_of(model)
     _by_words.check(loaded, task, zero_shot, prompts, retrieval, text, against)
+    if probe:
+        from . import _readouts  # it stands on bench, which stands on this file
+
+        _readouts.check(zero_shot or retrieval, against, part)
+        options = _readouts.Options(leaks, seeds, jobs, replicates, device, progress)
+        return _readouts.evaluate(loaded, model, Store(store), task, Path(to), options)
     if zero_shot or retrieval:
         options = _by_words.Options(home, part, leaks, replicates, seed, pick_device(device), progress)
         asked = (task, prompts) if zero_shot else None

@@ -33,6 +33,7 @@ def ingest(
     *,
     to: Annotated[Path, "store to write; if it is there, the records are added to it"],
     dataset: Annotated[str | None, "public database, where it cannot be told from the folder"] = None,
+    part: Annotated[str | None, "of Challenge 2021: one of its sources alone (georgia, ningbo ...)"] = None,
     labels: Annotated[Path | None, "table of your labels (CSV): id, and a column for each label"] = None,
     rate: Annotated[float | None, "Hz: of files that do not say it; for PTB-XL 500 or 100"] = None,
     unit: Annotated[str | None, "mV, uV, V or nV: of files that do not say it"] = None,
@@ -45,7 +46,7 @@ def ingest(
 
     What cannot be read is skipped and listed, with the reason, in skipped.csv of the store.
     """
-    source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads}
+    source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads, "source": part}
     given = {name: value for name, value in given.items() if value is not None}
     for name, number in (("limit", limit), ("workers", workers)):
         if number is not None and number < 1:
@@ -54,6 +55,8 @@ def ingest(
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     if source.is_dir() and dataset is None:
         dataset = _database(source)
+    if part is not None and not dataset:
+        raise UsageError(f"--part {part}: {source} is no public database, only such have parts")
     items = _entries(source, dataset, given, console) if dataset else _files(source, to, labels, given)
     if labels is not None:
         folder = source if source.is_dir() else source.parent

@@ -25,7 +25,7 @@ from ..training import Config as Training
 from ..training.loop import CHECKPOINT, LOG
 from . import _objective, _pretraining_page, _seen, _sources
 from ._pool import Pool, long_enough, open_pool
-from ._ranks import together
+from ._ranks import together, wait
 from ._say import say
 from .adapt import pick_device
 
@@ -86,8 +86,10 @@ def pretrain(
     training = TRAINING | ({"steps": steps} if steps else {}) | {"seed": seed} | options.training
     options = replace(options, training=training)
     plan = Plan(objective, encoder, model, records, options)
+    stores = [stores] if isinstance(stores, str | Path) else stores
+    plan.check()
     with together(pick_device(device)) as place:
-        pool = open_pool([Path(path) for path in stores], progress=progress and ranks.rank() == 0)
+        pool = open_pool(list(dict.fromkeys(map(Path, stores))), progress=progress and ranks.rank() == 0)
         made = run(plan, pool, Path(to), place, progress and ranks.rank() == 0)
     if progress and ranks.rank() == 0:
         say(f"encoder and report are in {to}")
@@ -112,7 +114,7 @@ class Plan:
     def start(self) -> Model:
         """The encoder as it is before the first step."""
         if self.model:
-            return Model.load(self.model)
+            return self._going_on()
         fresh = Model.fresh(self.encoder, self.options.encoder_config, seed=self.training.seed)
         values = self.options.recipe
         for name in ("leads", "rate", "seconds"):
@@ -121,29 +123,47 @@ class Plan:
         recipe = configure(Recipe, fresh.recipe.to_dict() | values | {"seconds": self.options.seconds}, "recipe")
         return Model(fresh.encoder, recipe)
 
+    def _going_on(self) -> Model:
+        """The encoder of a model, without its grafts."""
+        before, options = Model.load(self.model), self.options
+        for name, given in (("encoder_config", options.encoder_config), ("recipe", options.recipe)):
+            if given:
+                raise UsageError(f"{name}: these are those of the model {self.model}; leave them out")
+        if options.seconds not in (Settings().seconds, before.recipe.seconds):
+            raise UsageError(f"seconds={options.seconds:g}: the window of {self.model} is {before.recipe.seconds:g} s")
+        return Model(before.encoder, before.recipe, before.card, seen=before.seen)
+
     def check(self) -> None:
         """UsageError for what no run could do."""
-        options, wanted = self.options, _objective.needs(self.objective, self.options.objective_config)
+        options = self.options
+        _objective.check(self.objective, options.objective_config)
+        _sources.check(_objective.needs(self.objective, options.objective_config), options.simulator)
+        made = round(options.batch * options.simulated)
         if options.batch < 2:
             raise UsageError("pretrain: a batch of one compares nothing; give batch=2 or more")
         if self.records < 0:
             raise UsageError(f"pretrain: records {self.records}: how many, or 0 for all")
-        if self.objective == _objective.SUPERVISED and not options.simulated:
-            say("supervised without simulated ECGs learns from the labels of the stores alone", mark="note:")
-        _sources.check(wanted)
+        if 0 < options.simulated < 1 and made in (0, options.batch):
+            raise UsageError(
+                f"pretrain: simulated={options.simulated:g} of a batch of {options.batch} is {made or 'none'}; take "
+                "larger batches, or simulated=0 or 1"
+            )
+        if self.training.seed < 0:
+            raise UsageError(f"pretrain: seed {self.training.seed}: it must be at least 0")
 
 
 def run(plan: Plan, pool: Pool, to: Path, device: torch.device, progress: bool) -> Model:
     """Trains and writes the model folder; a finished one of the same plan is only loaded."""
     plan.check()
     base = plan.start()
-    if plan.options.simulated == 1:
-        pool = Pool([], [])
-    if not len(pool) and not plan.options.simulated:
+    if not len(pool) and plan.options.simulated < 1:
         raise UsageError("pretrain: give a store with records outside its test part, or simulated=1")
+    for remark in _remarks(plan, pool) if progress else ():
+        say(remark, mark="note:")
+    pool = pool if plan.options.simulated < 1 else Pool([], [])
     pool, caches = long_enough(pool, base.recipe, progress)
     pool = pool.few(plan.records, plan.training.seed)
-    if _finished(plan, pool, base, to):
+    if _begun(plan, pool, base, to):
         if progress:
             say(f"{to}: pretrained already, with these settings and records", mark="note:")
         return Model.load(to)
@@ -159,33 +179,60 @@ def run(plan: Plan, pool: Pool, to: Path, device: torch.device, progress: bool) 
     return model
 
 
-def _finished(plan: Plan, pool: Pool, base: Model, to: Path) -> bool:
-    """Whether the folder holds this run, done. Notes what is run there; InputError where that is something else."""
+def _remarks(plan: Plan, pool: Pool) -> list[str]:
+    """What may not be as it was meant."""
+    options, found = plan.options, []
+    if options.simulated == 1 and len(pool):
+        found.append("simulated=1: nothing of the stores is used")
+    if plan.objective == _objective.SUPERVISED and not options.simulated:
+        found.append("supervised without simulated ECGs learns from the labels of the stores alone")
+    records = min(len(pool), plan.records or len(pool))
+    if options.simulated < 1 and round(options.batch * (1 - options.simulated)) > records:
+        found.append(f"{records} records are fewer than a batch: some come several times in it, as if they were others")
+    if options.noise and not _objective.has_noise(plan.objective, options.objective_config):
+        found.append(f"noise={options.noise}: {plan.objective} has no view of this name; give it one with views.noise")
+    return found
+
+
+def _begun(plan: Plan, pool: Pool, base: Model, to: Path) -> bool:
+    """Whether the folder holds this run, done. Notes what is run there; InputError where that is something else.
+
+    A run that has kept nothing yet, not even a checkpoint, may be replaced.
+    """
     said = json.loads(json.dumps(asdict(plan) | {
         "start": base.fingerprint, "processes": ranks.world(),
         "records": {f"{store.path.name} {store.fingerprint}": len(rows) for store, rows in zip(pool.stores, pool.rows)},
     }))  # fmt: skip
-    note, done = to / FOLDER / RUN, (to / "encoder.safetensors").exists()
+    note, done = to / FOLDER / RUN, is_done(to)
     if note.is_file():
-        there = read_json(note)
-        other = [key for key in {**said, **there} if said.get(key) != there.get(key)]
-        if other:
-            told = "; ".join(f"{key} {_differing(there.get(key), said.get(key))}" for key in other)
+        other = _differences(read_json(note), said)
+        if other and (done or (to / FOLDER / CHECKPOINT).exists()):
+            told = "; ".join(other)
             raise InputError(f"{to}: holds a run with another config: {told}. Choose another --to, or delete it")
-    elif done or (to.is_dir() and any(to.iterdir())):
-        raise UsageError(f"{to}: there is something else in this folder; give a new one with --to")
-    if ranks.rank() == 0 and not note.is_file():
+    elif to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise UsageError(f"{to}: there is something else in this place; give a new folder with --to")
+    wait()  # until all processes have looked
+    if ranks.rank() == 0 and not done:
         note.parent.mkdir(parents=True, exist_ok=True)
         write_json(note, said)
     return done
 
 
-def _differing(there, said) -> str:
-    """Two values of a config; of mappings only what differs."""
-    if isinstance(there, dict) and isinstance(said, dict):
-        keys = [key for key in {**there, **said} if there.get(key) != said.get(key)]
-        there, said = ({key: each.get(key) for key in keys} for each in (there, said))
-    return f"was {there}, is {said}"
+def is_done(to: Path) -> bool:
+    """Whether a pretraining has written its whole model here; model.json comes last."""
+    return (to / "model.json").exists()
+
+
+def _differences(there: dict, said: dict, where: str = "") -> list[str]:
+    """In what two configs differ, key by key, mappings from inside."""
+    found = []
+    for key in {**there, **said}:
+        was, now = there.get(key), said.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += _differences(was, now, f"{where}{key}.")
+        elif was != now:
+            found.append(f"{where}{key} was {was}, is {now}")
+    return found
 
 
 def _built(plan: Plan, base: Model, sources: _sources.Sources) -> torch.nn.Module:
@@ -215,6 +262,7 @@ def _fit(plan: Plan, objective, sources, recipe: Recipe, to: Path, device, progr
 def _packed(plan: Plan, base: Model, pool: Pool, objective, sources, result: Result, progress: bool) -> Model:
     """The encoder with its card and what it has seen; the text side, where there is one, is a graft."""
     seen = [_seen.tensors(store, rows, progress) for store, rows in zip(pool.stores, pool.rows) if len(rows)]
+    seen += [base.seen] if base.seen else []
     card = {
         "pretraining": plan.objective,
         "command": "ecgraft pretrain",
@@ -227,6 +275,7 @@ def _packed(plan: Plan, base: Model, pool: Pool, objective, sources, result: Res
         "last": {key: value for row in result.log[-1:] for key, value in row.items()},
         "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
+    card |= {"goes on from": base.card} if plan.model else {}
     objective.to("cpu")
     model = Model(base.encoder, base.recipe, card, seen=_seen.joined(seen) if seen else None)
     for graft in sources.grafts(objective, model, card):

@@ -38,6 +38,7 @@ SOURCES = {  # prefix of the record's name -> source, named as its folder
     "JS": "chapman_shaoxing",
 }
 NINGBO = 10647  # the first JS record from Ningbo
+PARTS = (*SOURCES.values(), "ningbo")
 LAYOUTS = ("training/*/g*/*.hea", "*/g*/*.hea", "g*/*.hea", "*.hea", "WFDBRecords/*/*/*.hea")
 OLDEST = 120  # years; PTB-XL writes 300 for "over 89"
 
@@ -52,8 +53,8 @@ def matches(folder: Path) -> bool:
 
 def entries(folder: Path, source: str | None = None) -> list[Entry]:
     """`source`: one of the eight alone ("georgia")."""
-    if source is not None and source not in (*SOURCES.values(), "ningbo"):
-        raise UsageError(f"challenge2021: no source {source!r}; known: {', '.join(SOURCES.values())}, ningbo")
+    if source is not None and source not in PARTS:
+        raise UsageError(f"challenge2021: no source {source!r}; known: {', '.join(PARTS)}")
     headers = sorted(set(chain.from_iterable(folder.glob(layout) for layout in LAYOUTS)), key=lambda path: path.stem)
     listed = [(header, _source(header.stem)) for header in headers]
     return [

@@ -26,7 +26,8 @@ LABELS = ("First_label", "Second_label", "Third_label")
 
 
 def matches(folder: Path) -> bool:
-    return bool(_lists(folder))
+    """A folder that holds the database among others has its list one level down, but not its records."""
+    return bool(_lists(folder)) and bool(entries(folder))
 
 
 def entries(folder: Path) -> list[Entry]:

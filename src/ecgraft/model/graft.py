@@ -15,7 +15,7 @@ from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
 
-FORMAT = 3  # version of the file; older ones stay readable: 1 knows no conformal limits and no distance, 2 no text
+FORMAT = 4  # of the file; older ones stay readable: 1 knows no conformal limits and no distance, 2 no text, 3 no k-NN
 FIELDS = ("name", "adapter", "adapter_config", "head", "encoder", "thresholds", "calibration", "conformal", "distance")
 FIELDS += ("text",)
 

@@ -1,7 +1,8 @@
 """Running a network over records of any length: overlapping windows, put together again by a stated rule.
 
-A record-level output is the mean of the logits of the record's windows. A per-sample output is the mean of the
-windows' probabilities, weighted by a triangle, so that a seam is ruled by the window that sees both its sides.
+A record-level output is the mean of the logits of the record's windows; neighbours are asked once, with the mean of
+the windows' features. A per-sample output is the mean of the windows' probabilities, weighted by a triangle, so that a
+seam is ruled by the window that sees both its sides.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from ..nn import fuse
-from ..nn.heads import Features
+from ..nn.heads import Features, Neighbours
 from ..nn.network import Network, is_dense
 from ..signal.recipe import Recipe
 from ..training.batches import Examples
@@ -60,6 +61,8 @@ def window_starts(length: int, samples: int, overlap: float) -> list[int]:
 def run(network: Network, examples: Examples, samples: int, *, batch=32, device="cpu") -> Iterator[tuple]:
     """(example, {head: output}) in order; an output is (K,) mean logits, or (C, K, T) probabilities."""
     network = fuse(network).to(device)
+    asked = {name: head for name, head in network.heads.items() if isinstance(head, Neighbours)}
+    network.heads.update({name: Features() for name in asked})
     dense = {name: is_dense(head) for name, head in network.heads.items()}
     overlap = OVERLAP if any(dense.values()) else 0.0
     lengths = np.asarray(examples.cache.length)[examples.index]
@@ -75,7 +78,8 @@ def run(network: Network, examples: Examples, samples: int, *, batch=32, device=
                     yield at, {name: each.result() for name, each in gathered.items()}
                 at = i
                 gathered = {
-                    name: _Blend(int(lengths[i])) if per_sample else _Mean() for name, per_sample in dense.items()
+                    name: _Blend(int(lengths[i])) if per_sample else _Mean(asked.get(name), device)
+                    for name, per_sample in dense.items()
                 }
             for name, each in gathered.items():
                 each.add(start, outputs[name][row])
@@ -84,16 +88,19 @@ def run(network: Network, examples: Examples, samples: int, *, batch=32, device=
 
 
 class _Mean:
-    """The mean of a record's window outputs."""
+    """The mean of a record's window outputs, or what a head answers to that."""
 
-    def __init__(self):
-        self.outputs = []
+    def __init__(self, head: Neighbours | None = None, device="cpu"):
+        self.outputs, self.head, self.device = [], head, device
 
     def add(self, start: int, output: np.ndarray) -> None:
         self.outputs.append(output)
 
     def result(self) -> np.ndarray:
-        return np.mean(self.outputs, axis=0)
+        mean = np.mean(self.outputs, axis=0)
+        if self.head is None:
+            return mean
+        return self.head(torch.from_numpy(mean)[None].to(self.device))[0].cpu().numpy()
 
 
 class _Blend:

@@ -2,12 +2,13 @@
 
 from .conv import ConvNorm, kaiming, upsample
 from .fuse import fuse
-from .heads import Dense, Pooled, alone
+from .heads import Dense, Neighbours, Pooled, alone
 from .pool import masked_max, masked_mean, steps
 
 __all__ = [
     "ConvNorm",
     "Dense",
+    "Neighbours",
     "Pooled",
     "alone",
     "fuse",

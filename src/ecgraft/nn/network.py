@@ -9,25 +9,42 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from ..record import UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
-from .heads import Dense, Pooled, alone
+from .heads import Dense, Neighbours, Pooled, alone
 
 DENSE = ("waves", "beats", "peaks")  # kinds of task that are answered per sample
+VOTED = ("multiclass", "multilabel")  # kinds of task that neighbours can vote on
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class HeadConfig:
-    """dropout: of a Pooled head. width: channels of a Dense head; leads: all in one pass, or each lead alone."""
+    """dropout: of a Pooled head. width: channels of a Dense head; leads: all in one pass, or each lead alone.
+
+    kind  linear: weights that are learnt; knn: the vote of so many nearest neighbours among the training records,
+          weighted by exp(cosine / temperature)
+    """
 
     dropout: float = Field(0.0, ge=0, lt=1)
     width: int = Field(32, ge=1)
     leads: Literal["joint", "each"] = "joint"
+    kind: Literal["linear", "knn"] = "linear"
+    neighbours: int = Field(20, ge=1)
+    temperature: float = Field(0.07, gt=0)
 
 
 def build_head(task: Task, encoder: nn.Module, config: HeadConfig) -> nn.Module:
-    """The head that answers a task on an encoder."""
+    """The head that answers a task on an encoder. UsageError for neighbours where there is no class to vote on."""
     outputs = max(1, len(task.labels))
+    if config.kind == "knn":
+        if task.kind not in VOTED:
+            raise UsageError(
+                f"task {task.name!r}: head.kind=knn is a vote on classes, and a {task.kind} task has none to vote on; "
+                "take head.kind=linear"
+            )
+        exclusive = task.kind == "multiclass"
+        return Neighbours(encoder.width, outputs, config.neighbours, config.temperature, exclusive)
     if task.kind not in DENSE:
         return Pooled(encoder.width, outputs, config.dropout)
     leads = len(encoder.leads) if config.leads == "joint" else 1

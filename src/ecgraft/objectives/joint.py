@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from pydantic.dataclasses import dataclass
 from torch import nn
 
@@ -22,6 +22,15 @@ class Config:
     parts: dict[str, dict] = Field(default_factory=lambda: {"beat_ssl": {}, "byol": {}})
     views: dict[str, dict | None] = Field(default_factory=lambda: dict(KG))
     after: dict[str, dict | None] = Field(default_factory=lambda: {"mask": {"share": 0.5}})
+
+    @field_validator("parts")
+    @classmethod
+    def _weighed(cls, parts):
+        for name, values in parts.items():
+            weight = values.get("weight", 1.0)
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise ValueError(f"{name}.weight is {weight!r}; it must be a number, at least 0")
+        return parts
 
 
 class Joint(nn.Module):

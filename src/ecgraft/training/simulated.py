@@ -20,7 +20,7 @@ class Simulated:
 
     labels  a multilabel task whose labels are written in codes that the simulator knows: batches then carry y and known
     waves   whether batches carry wave classes per sample
-    more    what else is told of made ECGs: `more(made, x (B, C, T) mV) -> arrays`
+    more    what else is told of made ECGs: `more(made, x (B, C, T) mV) -> arrays`, x as in the batch
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Simulated:
         if len(self.slots) < len(recipe.leads):
             raise UsageError(f"the simulator has the leads {', '.join(LEADS)}; the encoder reads others as well")
         self.means = None if labels is None else _means(labels)
+        self._filter = recipe.rate, None, recipe.low, recipe.high, recipe.mains
 
     def batch(self, first: int, count: int, device="cpu") -> dict:
         """Tensors of `count` ECGs in mV; absent leads and padding are 0."""
@@ -41,7 +42,7 @@ class Simulated:
         x, present = made.x[:, self.slots], made.present[:, self.slots]
         present[~present.any(1)] = True  # flat lines, where the leads that are left are none of the encoder's
         flat = x.reshape(-1, T).numpy()
-        x = filter_resample(flat, self.recipe.rate, None, self.recipe.low, self.recipe.high).reshape(x.shape)
+        x = filter_resample(flat, *self._filter).reshape(x.shape)
         batch = {"x": torch.from_numpy(x), "present": present, "length": torch.full((B,), T, dtype=torch.int32)}
         if self.means is not None:
             y = (made.y.float() @ self.means > 0).float()

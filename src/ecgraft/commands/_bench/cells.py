@@ -13,9 +13,12 @@ from rich.console import Console
 
 from ... import datasets, tasks
 from ...model import Model
+from ...plugs import configure
 from ...record import InputError
+from ...signal.recipe import Recipe
 from ...store import Store, leaks, splits
 from .._examples import Corpus
+from .._job import PASSES
 from ..ingest import ingest
 from . import standins
 from .pretrained import strat_folds
@@ -43,11 +46,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Ground:
-    """The store of a database, whether it holds simulated ECGs in the place of real ones, and the copies in it."""
+    """The store of a database, whether it holds simulated ECGs in the place of real ones, and the copies in it.
+
+    withheld  rows that are not tested on, for another reason
+    """
 
     path: Path
     standin: bool
     leaks: list[leaks.Leak]
+    withheld: tuple[int, ...] = ()
 
 
 def cells(protocol: Protocol, only: list[str], seeds: int) -> Iterator[Cell]:
@@ -62,11 +69,13 @@ def cells(protocol: Protocol, only: list[str], seeds: int) -> Iterator[Cell]:
 
 
 def grounds(protocol: Protocol, data: Path | None, folder: Path, console: Console) -> dict[str, Ground]:
-    """Table -> its ground: databases of the folder `data` are imported once, others are simulated."""
+    """Table -> its ground: databases of the folder `data` are imported once, others are simulated; stores stand."""
     there, found, copies = datasets.inside(data) if data else {}, {}, {}
     for name in protocol.tables:
         table = protocol.table(name)
-        path, real = _store(table.database, table.standin, there, data, folder, console)
+        path, real = Path(table.store), True
+        if table.database:
+            path, real = _store(table.database, table.standin, there, data, folder, console)
         if path not in copies:
             copies[path] = leaks.find([Store(path)], progress=not console.quiet)
         found[name] = Ground(path, not real and table.database != standins.SIMULATED, copies[path])
@@ -83,12 +92,13 @@ def pool(protocol: Protocol, data: Path | None, folder: Path, console: Console) 
 
 def _store(database: str, standin: dict, there: dict, data, folder: Path, console: Console) -> tuple[Path, bool]:
     """A database's store, imported where it is not there yet, or that of its stand-in; whether it is real."""
-    real = database in there
+    name, _, part = database.partition("/")
+    real = name in there
     options = "" if real or not standin else "-" + _digest(standin)[:8]
-    path = folder / STORES / (database + ("" if real else "-simulated" + options))
+    path = folder / STORES / (database.replace("/", "-") + ("" if real else "-simulated" + options))
     if real and not (path / "store.json").exists():
         console.print(f"importing {database}")
-        ingest(there[database], to=path, dataset=database, progress=not console.quiet)
+        ingest(there[name], to=path, dataset=name, part=part or None, progress=not console.quiet)
     elif not real:
         if database != standins.SIMULATED:
             console.print(f"{database} is not in {data or 'any folder'}: simulated ECGs stand for it", style="yellow")
@@ -104,6 +114,8 @@ def corpus(table: Table, ground: Ground, seed: int, fold: int) -> tuple[Corpus, 
     store = Store(ground.path)
     whole = Corpus.open(store, tasks.find(table.task, store))
     part = parts(store, table, whole.known, seed, fold)
+    withheld = np.array(ground.withheld, int)
+    part[withheld[part[withheld] == "test"]] = ""
     learnt = np.flatnonzero(np.isin(part, ("train", "validation")) & whole.known)
     copies = leaks.colliding(ground.leaks, 0, 0, learnt)
     copies = copies[(part[copies] == "test") & whole.known[copies]]
@@ -146,24 +158,30 @@ def check_patients(corpus: Corpus) -> None:
         )
 
 
-def key_of(cell: Cell, protocol: Protocol, table: Table, row: Row, stand: str, store: Store) -> str:
+def key_of(cell: Cell, protocol: Protocol, table: Table, row: Row, stand: str, store: Store, withheld=()) -> str:
     """16 digits that change with anything that decides a cell's numbers; `stand`: what its row starts from."""
     said = asdict(cell) | {"database": table.database, "split": table.split, "folds": table.folds}
     said |= {"task": asdict(tasks.find(table.task, store)), "steps": table.steps, "stand": stand}
     said |= {"settings": protocol.settings_of(table, row), "store": store.fingerprint}
+    said |= {"passes": table.passes} if table.passes != PASSES else {}
+    said |= {"withheld": withheld} if withheld else {}
     return _digest(said)[:16]
 
 
 def base(row: Row, seed: int, pretrained: Path | None = None) -> Model:
     """What a row starts from: an untrained encoder, another one for every seed, a model, or a pretrained encoder."""
     if row.encoder:
-        return Model.fresh(row.encoder, row.encoder_config, seed=seed)
+        fresh = Model.fresh(row.encoder, row.encoder_config, seed=seed)
+        recipe = configure(Recipe, fresh.recipe.to_dict() | row.recipe, "recipe")
+        return Model(fresh.encoder, recipe, fresh.card)
     return Model.load(pretrained or row.model)
 
 
 def stand_of(row: Row) -> str:
     """What tells the start of a row from others, without building it for every seed."""
-    return _digest([row.encoder, row.encoder_config]) if row.encoder else Model.load(row.model).fingerprint
+    if not row.encoder:
+        return Model.load(row.model).fingerprint
+    return _digest([row.encoder, row.encoder_config, *([row.recipe] if row.recipe else [])])
 
 
 def _digest(value) -> str:

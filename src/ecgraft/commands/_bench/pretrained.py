@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...record import InputError
+from ... import tasks
+from ...model import Model
+from ...record import InputError, UsageError
 from ...store import Store, splits
 from ...store.parallel import spread
+from .._examples import Corpus
 from .._pool import open_pool
 from ..adapt import pick_device
-from ..pretrain import Plan, run
+from ..pretrain import Plan, is_done, run
 from .protocol import Protocol, Table
 
 FOLDER = "pretrained"
@@ -37,11 +42,14 @@ class Pretraining:
         """Changes with anything that decides its weights but the code."""
         said = {"plan": asdict(self.plan), "stores": [Store(path).fingerprint for path in self.stores]}
         said["withheld"] = [(path.name, rows) for path, rows in sorted(self.withheld.items()) if path in self.stores]
+        outside = [(Store(p).fingerprint, rows) for p, rows in sorted(self.withheld.items()) if p not in self.stores]
+        said |= {"outside": outside} if outside else {}
+        said |= {"model": Model.load(self.plan.model).fingerprint} if self.plan.model else {}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def place(self) -> Path:
-        return self.folder / FOLDER / f"{self.name.replace(' ', '-')}-{self.key}"
+        return self.folder / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.,]+', '-', self.name)}-{self.key}"
 
 
 def pretraining_of(protocol: Protocol, grounds: dict, pool: list[Path], folder: Path, cell) -> Pretraining | None:
@@ -50,14 +58,12 @@ def pretraining_of(protocol: Protocol, grounds: dict, pool: list[Path], folder: 
     if not name:
         return None
     withheld = {}
-    for other in protocol.tables:
+    for other in (cell.table, *protocol.tables):  # its own table comes first, for others may be of the same store
         table, path = protocol.table(other), grounds[other].path
-        if table.split == "strat":
-            half = half_of(cell.fold, table) if other == cell.table else 0
-            store = Store(path)
-            withheld[path] = np.flatnonzero(half_of(strat_folds(store, table), table) == half)
-        elif table.split in ("random", "folds") and other == cell.table:
-            withheld[path] = _tested(Store(path), table, cell)
+        if path in withheld:
+            continue
+        rows = _inside(path, table, cell, other == cell.table) if path in pool else _outside(path, table)
+        withheld |= {} if rows is None else {path: rows}
     plan = protocol.plan_of(name, cell.seed)
     return Pretraining(name, plan, tuple(pool), {p: tuple(map(int, r)) for p, r in withheld.items()}, folder)
 
@@ -77,18 +83,38 @@ def strat_folds(store: Store, table: Table) -> np.ndarray:
     return np.where(own >= 0, rank * min(table.folds, len(present)) // len(present), 0)
 
 
-def _tested(store: Store, table: Table, cell) -> np.ndarray:
-    """The test records of a cell whose split is another one for every seed."""
-    if table.split == "random":
+def _inside(path: Path, table: Table, cell, own: bool) -> np.ndarray | None:
+    """What must not be seen of a store of the pool, beside its own test part. own: the table is that of the cell."""
+    store = Store(path)
+    if table.split == "strat":
+        half = half_of(cell.fold, table) if own else 0
+        return np.flatnonzero(half_of(strat_folds(store, table), table) == half)
+    if table.split == "random" and own:
         return np.flatnonzero(splits.split(store, cell.seed) == "test")
-    return np.flatnonzero(splits.folds(store, table.folds, cell.seed) == cell.fold)
+    if table.split == "folds" and own:
+        rows = np.flatnonzero(Corpus.open(store, tasks.find(table.task, store)).known)
+        return rows[splits.folds(store, table.folds, cell.seed, rows) == cell.fold]
+    return None
 
 
-def pretrain_all(wanted: list[Pretraining], jobs: int, device: str, threads: int, console) -> None:
-    """Makes the encoders that are not there yet."""
-    left = {each.place: each for each in wanted if not (each.place / "encoder.safetensors").exists()}
-    for each in spread(_Maker, (device, threads, jobs < 2 and not console.quiet), list(left.values()), jobs):
-        console.print(f"pretrained {each.name}: {each.place}")
+def _outside(path: Path, table: Table) -> np.ndarray:
+    """What must have no copy in the pool, of a store that is none of it: all that any cell of the table tests on."""
+    store = Store(path)
+    return _official(path, store.fingerprint) if table.split in ("official", "own") else np.arange(len(store))
+
+
+@lru_cache(maxsize=64)
+def _official(path: Path, fingerprint: str) -> np.ndarray:
+    return np.flatnonzero(splits.split(Store(path)) == "test")
+
+
+def pretrain_all(wanted: list[Pretraining], jobs: int, device: str, threads: int, console) -> dict[Path, str]:
+    """Makes the encoders that are not there yet; gives the places of those that could not be made, and why."""
+    left, lost = {each.place: each for each in wanted if not is_done(each.place)}, {}
+    for each, why in spread(_Maker, (device, threads, jobs < 2 and not console.quiet), list(left.values()), jobs):
+        console.print(f"{'not ' if why else ''}pretrained {each.name}: {why or each.place}")
+        lost |= {each.place: f"its encoder {each.name!r} could not be pretrained: {why}"} if why else {}
+    return lost
 
 
 class _Maker:
@@ -96,7 +122,13 @@ class _Maker:
         self.device, self.progress = pick_device(device), progress
         torch.set_num_threads(min(threads, torch.get_num_threads()))
 
-    def __call__(self, each: Pretraining) -> Pretraining:
+    def __call__(self, each: Pretraining) -> tuple[Pretraining, str]:
+        """It, and why it could not be made ("": it was)."""
         held = {path: np.array(rows, int) for path, rows in each.withheld.items()}
-        run(each.plan, open_pool(list(each.stores), held, self.progress), each.place, self.device, self.progress)
-        return each
+        try:
+            run(each.plan, open_pool(list(each.stores), held, self.progress), each.place, self.device, self.progress)
+        except UsageError:
+            raise
+        except InputError as error:
+            return each, str(error)
+        return each, ""

@@ -7,12 +7,10 @@ tables:
   rhythm: {database: cinc2017, task: rhythm3, split: random, budgets: [0.1, 1], metrics: [cinc2017]}
 pretraining:
   databases: [cinc2017, ptb_xl]
-  settings: {simulated: 0.25}
   encoders:
     simclr: {objective: simclr}
 rows:
   scratch: {encoder: resnet18, adapter: full}
-  linear: {model: default, adapter: linear}
   simclr: {pretrained: simclr, adapter: linear}
 published:
   - {table: rhythm, what: "the challenge's winners", metric: cinc2017, value: 0.83, source: "doi:..."}
@@ -29,8 +27,11 @@ from pydantic.dataclasses import dataclass
 from ... import plugs, tasks
 from ...plugs import configure, nearest
 from ...record import UsageError
+from ...signal.recipe import Recipe
+from ...store import Store
 from ...training import Config as Training
-from .._job import Settings
+from .. import _probe
+from .._job import PASSES, Settings
 from ..pretrain import TRAINING as PRETRAINING
 from ..pretrain import Plan
 from ..pretrain import Settings as PretrainSettings
@@ -52,7 +53,7 @@ METRICS = {  # kind of task -> scores that are one number, as `_score.scorer` gi
 class Row:
     """A method: what it starts from, what may change, and its settings.
 
-    encoder     an untrained encoder of this name, with `encoder_config`; or
+    encoder     an untrained encoder of this name, with `encoder_config` and what of the recipe is not its own; or
     model       a model folder or encoder file, or "default"; or
     pretrained  an encoder that the protocol itself pretrains, by its name there
     start       new: a new head; graft: the head of the model's own graft for the same outputs
@@ -61,6 +62,7 @@ class Row:
     about: str = ""
     encoder: str = ""
     encoder_config: dict = Field(default_factory=dict)
+    recipe: dict = Field(default_factory=dict)
     model: str = ""
     pretrained: str = ""
     adapter: str = "full"
@@ -73,19 +75,21 @@ class Row:
 class Table:
     """What the rows are compared on.
 
-    database  a public one by name, or "simulated"
+    database  a public one by name, a part of it ("challenge2021/ningbo"), or "simulated"; or
+    store     the path of a store
     split     random: another one for each seed, but for a database's own test part; official: the committed one;
               folds: `folds` of them for each seed; strat: the database's own folds, joined to `folds` of them, the
               same for each seed; own: the parts that the records themselves name (a column `split` in the table of
               labels)
     budgets   labelled records: up to 1 a share of them, above it a number
     metrics   scores to show, the first is the one that is compared; none: the task's own
-    steps     fewest and most training steps; between them 40 passes over the records
+    steps     fewest and most training steps; between them so many passes over the records
     standin   of the simulated ECGs that stand for a database which is not there: count, seconds
     """
 
-    database: str
     task: str
+    database: str = ""
+    store: str = ""
     about: str = ""
     split: Literal["random", "official", "folds", "strat", "own"] = "random"
     folds: Annotated[int, Field(ge=2)] = 5
@@ -93,6 +97,7 @@ class Table:
     metrics: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     steps: tuple[int, int] = (200, 3000)
+    passes: Annotated[int, Field(ge=1)] = PASSES
     settings: dict = Field(default_factory=dict)
     standin: dict = Field(default_factory=dict)
 
@@ -173,7 +178,7 @@ class Protocol:
         return [name for name in self.rows if not table.rows or name in table.rows]
 
     def metrics_of(self, table: Table) -> tuple[str, ...]:
-        return table.metrics or (tasks.find(table.task).metric,)
+        return table.metrics or (tasks.find(table.task, table.store and Store(table.store)).metric,)
 
     def settings_of(self, table: Table, row: Row) -> dict:
         """The settings of a cell as a mapping: the protocol's, under the table's, under the row's."""
@@ -196,13 +201,13 @@ def read(path: str | Path) -> Protocol:
     content = plugs.read_mapping(path, "a protocol is a mapping with name, version, tables, rows and reference")
     try:
         protocol = configure(Protocol, content, "protocol")
-        _check(protocol)
+        check(protocol)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return protocol
 
 
-def _check(protocol: Protocol) -> None:
+def check(protocol: Protocol) -> None:
     """Everything that a run would stumble over later."""
     if not protocol.tables or not protocol.rows:
         raise UsageError("it needs at least one table and one row")
@@ -220,6 +225,7 @@ def _check(protocol: Protocol) -> None:
             where = f"table {name!r}, row {row!r}"
             settings = configure(Settings, protocol.settings_of(table, protocol.row(row)), where)
             configure(Training, settings.training, f"{where}: training")
+            _probe.check(settings)
     for entry in protocol.papers():
         _known("published: table", entry.table, protocol.tables)
 
@@ -239,8 +245,7 @@ def _check_pretrained(name: str, protocol: Protocol) -> None:
     plan.check()
     configure(Training, plan.options.training, f"encoder {name!r}: training")
     for database in protocol.pretrainings.databases:
-        if database != SIMULATED:
-            _known("pretraining: database", database, plugs.names("datasets"))
+        _check_database("pretraining", database)
 
 
 def _check_row(name: str, row: Row, protocol: Protocol) -> None:
@@ -250,15 +255,20 @@ def _check_row(name: str, row: Row, protocol: Protocol) -> None:
         _known(f"row {name!r}: pretrained", row.pretrained, protocol.pretrainings.encoders)
     if row.encoder:
         plugs.find("encoders", row.encoder)
+    if row.recipe.keys() & {"leads", "rate"} or (row.recipe and not row.encoder):
+        raise UsageError(f"row {name!r}: a recipe is for an untrained encoder, without its leads and rate")
+    configure(Recipe, row.recipe, f"row {name!r}: recipe")
     configure(plugs.find("adapters", row.adapter).Config, row.adapter_config, f"row {name!r}: adapter {row.adapter}")
 
 
 def _check_table(name: str, table: Table, protocol: Protocol) -> None:
-    if table.task == "own":
+    if bool(table.database) == bool(table.store):
+        raise UsageError(f"table {name!r}: give it a database, or a store by its path; one of them")
+    if table.task == "own" and not table.store:
         raise UsageError(f"table {name!r}: task own is of a store of your own; take a task's name or a YAML file")
-    task = tasks.find(table.task)
-    if table.database != SIMULATED:
-        _known(f"table {name!r}: database", table.database, [SIMULATED, *plugs.names("datasets")])
+    task = tasks.find(table.task, table.store and Store(table.store))
+    if table.database:
+        _check_database(f"table {name!r}", table.database)
     for row in table.rows:
         _known(f"table {name!r}: row", row, protocol.rows)
     for metric in table.metrics or (task.metric,):
@@ -273,6 +283,16 @@ def _check_table(name: str, table: Table, protocol: Protocol) -> None:
     least, most = table.steps
     if not 1 <= least <= most:
         raise UsageError(f"table {name!r}: steps {least}, {most}: the fewest and the most, from 1 up")
+
+
+def _check_database(where: str, said: str) -> None:
+    """A database, or a part of one after a stroke."""
+    name, stroke, part = said.partition("/")
+    if name != SIMULATED:
+        _known(f"{where}: database", name, [SIMULATED, *plugs.names("datasets")])
+    if stroke:
+        parts = () if name == SIMULATED else getattr(plugs.find("datasets", name), "PARTS", ())
+        _known(f"{where}: part of {name}", part, parts)
 
 
 def _known(where: str, name: str, among) -> None:

@@ -42,7 +42,8 @@ def write(
 def caption(protocol: Protocol, name: str, lines: list[Line], ground: Ground) -> str:
     """What a table is of; a stand-in is said first."""
     table, tested = protocol.table(name), [cell for line in lines for cell in line.cells]
-    parts = [f"SIMULATED STAND-IN for {table.database}, not real ECGs" if ground.standin else table.database]
+    source = table.database or ground.path.name
+    parts = [f"SIMULATED STAND-IN for {source}, not real ECGs" if ground.standin else source]
     parts += [
         f"task {table.task}",
         f"{table.split} split" + (f", {table.folds} folds" if table.split == "folds" else ""),

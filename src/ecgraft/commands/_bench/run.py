@@ -65,14 +65,16 @@ class Runner:
         scores = self.scores(corpus, found, graft, corpus.patients(test), cell.seed)
         store = corpus.store
         row = {
-            "key": key, "protocol": self.protocol.name, "version": self.protocol.version, "database": table.database,
+            "key": key, "protocol": self.protocol.name, "version": self.protocol.version,
+            "database": table.database or store.path.name,
             "standin": self.grounds[cell.table].standin, "task": corpus.task.name, "split": table.split, **asdict(cell),
             "train": len(job.train), "validation": len(job.validation), "test": len(test),
             "patients": len(np.unique(corpus.patients(test))), "undefined": json.dumps(_undefined(corpus, test)),
             "copies left out": self._copies,
             **scores, "trained parameters": int(graft.card["trained parameters"]), "bytes": size,
             "step ms": job.result.seconds * 1e3, "peak MB": cost.peak, "seconds": cost.seconds,
-            "steps": job.training.steps, "settings": json.dumps(asdict(job.options)), "store": store.fingerprint,
+            "steps": 0 if job.voting else job.training.steps, "settings": json.dumps(asdict(job.options)),
+            "store": store.fingerprint,
             "threads": torch.get_num_threads(), "device": str(self.device), "date": datetime.date.today().isoformat(),
             "ecgraft": __version__, "torch": torch.__version__,
         }  # fmt: skip
@@ -110,7 +112,7 @@ class Runner:
         model = cell_tools.base(row, cell.seed, started and started.place)
         train, validation = corpus.few(cell.budget, cell.seed)
         options = configure(Settings, self.protocol.settings_of(table, row), f"row {cell.row!r}")
-        steps = fitting_steps(len(train), options.batch, *table.steps)
+        steps = fitting_steps(len(train), options.batch, *table.steps, table.passes)
         options = with_defaults(options, steps, cell.seed)
         return Job(
             model, corpus, train, validation, options, corpus.task.name, model.grafts.get(corpus.task.name),
