@@ -84,6 +84,7 @@ class Table:
     budgets   labelled records: up to 1 a share of them, above it a number
     metrics   scores to show, the first is the one that is compared; none: the task's own
     steps     fewest and most training steps; between them so many passes over the records
+    over      settings that are laid over those of every row
     standin   of the simulated ECGs that stand for a database which is not there: count, seconds
     """
 
@@ -99,6 +100,7 @@ class Table:
     steps: tuple[int, int] = (200, 3000)
     passes: Annotated[int, Field(ge=1)] = PASSES
     settings: dict = Field(default_factory=dict)
+    over: dict = Field(default_factory=dict)
     standin: dict = Field(default_factory=dict)
 
 
@@ -181,8 +183,8 @@ class Protocol:
         return table.metrics or (tasks.find(table.task, table.store and Store(table.store)).metric,)
 
     def settings_of(self, table: Table, row: Row) -> dict:
-        """The settings of a cell as a mapping: the protocol's, under the table's, under the row's."""
-        merged = over(over(self.settings, table.settings), row.settings)
+        """The settings of a cell: the protocol's, under the table's, under the row's, under what the table insists on."""
+        merged = over(over(over(self.settings, table.settings), row.settings), table.over)
         return merged | {"adapter": row.adapter, "adapter_config": row.adapter_config, "start": row.start}
 
     def papers(self) -> list[Published]:
@@ -214,6 +216,8 @@ def check(protocol: Protocol) -> None:
     _known("reference", protocol.reference, protocol.rows)
     for layer in (protocol, *map(protocol.table, protocol.tables), *map(protocol.row, protocol.rows)):
         _check_settings(layer.settings)
+        _check_settings(getattr(layer, "over", {}))
+    _check_settings(protocol.pretrainings.settings)
     for name in protocol.pretrainings.encoders:
         _check_pretrained(name, protocol)
     for name in protocol.rows:
