@@ -103,7 +103,7 @@ def places(folder) -> set:
 
 def start(folder, file, cell: Cell) -> pretrained.Pretraining:
     protocol, grounds, pool = opened(folder, file)
-    return pretrained.pretraining_of(protocol, grounds, pool, folder, cell)
+    return pretrained.Starts(protocol, grounds, pool, folder).of(cell)
 
 
 def cell(table: str, seed: int = 0, fold: int = 0) -> Cell:
@@ -116,7 +116,7 @@ def test_an_encoder_for_every_seed_of_random_and_for_each_half_of_strat(done):
     protocol, grounds, pool = opened(folder, file)
     assert len(rows) == 2 * 2 + 2 * 2 * 4 and {row["row"] for row in rows} == {"scratch", "simclr"}
     cells = [_cell(row) for row in rows if row["row"] == "simclr"]
-    started = [pretrained.pretraining_of(protocol, grounds, pool, folder, each) for each in cells]
+    started = [pretrained.Starts(protocol, grounds, pool, folder).of(each) for each in cells]
     of = {(each.table, each.seed, each.fold): found.place for each, found in zip(cells, started)}
     assert of["rhythm", 0, 0] != of["rhythm", 1, 0]
     halves = [{of["findings", seed, fold] for seed in (0, 1) for fold in half} for half in ((0, 1), (2, 3))]
@@ -137,7 +137,7 @@ def test_no_encoder_has_seen_what_its_cells_are_tested_on(done):
     tested = 0
     for each in (_cell(row) for row in rows if row["row"] == "simclr"):
         corpus, _ = cell_tools.corpus(protocol.table(each.table), grounds[each.table], each.seed, each.fold)
-        model = Model.load(pretrained.pretraining_of(protocol, grounds, pool, folder, each).place)
+        model = Model.load(pretrained.Starts(protocol, grounds, pool, folder).of(each).place)
         test = corpus.rows("test")
         found = _seen.find([model.seen], None, corpus.store, test)
         assert not len(found.rows) and len(test), (each, found)
@@ -187,7 +187,7 @@ def test_cells_of_an_encoder_that_cannot_be_pretrained_are_said_and_the_others_a
 def withheld(tmp_path, tables: dict, databases, each: Cell, rows=None):
     file = changed(tmp_path / "p.yaml", tables=tables, pretraining__databases=databases)
     protocol, grounds, pool = opened(tmp_path / "out", file)
-    found = pretrained.pretraining_of(protocol, grounds, pool, tmp_path / "out", each)
+    found = pretrained.Starts(protocol, grounds, pool, tmp_path / "out").of(each)
     return found, grounds, protocol
 
 
@@ -253,7 +253,7 @@ def test_the_key_changes_with_what_decides_the_weights(tmp_path):
 
     def key(pool=pool, **changes):
         protocol = protocols.read(changed(tmp_path / "p.yaml", **changes))
-        return pretrained.pretraining_of(protocol, grounds, pool, tmp_path / "out", cell("rhythm")).key
+        return pretrained.Starts(protocol, grounds, pool, tmp_path / "out").of(cell("rhythm")).key
 
     first = key()
     assert key() == first == key(about="words", seeds=7, rows__simclr__about="words")

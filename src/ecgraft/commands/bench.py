@@ -18,7 +18,7 @@ from ..store.parallel import cores, progress_bar, spread
 from ._bench import cells as cell_tools
 from ._bench import report, tables
 from ._bench.cells import Cell, Ground
-from ._bench.pretrained import pretrain_all, pretraining_of
+from ._bench.pretrained import Starts, pretrain_all
 from ._bench.protocol import Protocol, read
 from ._bench.results import FILE, Results
 from ._bench.run import Runner
@@ -100,10 +100,10 @@ def _keys(protocol: Protocol, grounds: dict[str, Ground], pool, folder, only: li
     """Key -> cell, in the order of running."""
     stands = {name: cell_tools.stand_of(row) for name in protocol.rows if not (row := protocol.row(name)).pretrained}
     stores = {name: Store(ground.path) for name, ground in grounds.items()}
-    found = {}
+    starts, found = Starts(protocol, grounds, pool, folder), {}
     for cell in cell_tools.cells(protocol, only, seeds):
         table, row = protocol.table(cell.table), protocol.row(cell.row)
-        started = pretraining_of(protocol, grounds, pool, folder, cell)
+        started = starts.of(cell)
         stand, withheld = started.key if started else stands[cell.row], grounds[cell.table].withheld
         found[cell_tools.key_of(cell, protocol, table, row, stand, stores[cell.table], withheld)] = cell
     return found
@@ -116,7 +116,8 @@ def _run(
     left = [(cell, key) for key, cell in wanted.items() if key not in results.done]
     jobs = min(jobs or cores(), max(1, len(left)))
     threads = max(1, cores() // jobs)
-    started = [pretraining_of(protocol, grounds, pool, folder, cell) for cell, _ in left]
+    starts = Starts(protocol, grounds, pool, folder)
+    started = [starts.of(cell) for cell, _ in left]
     lost = pretrain_all([each for each in started if each], jobs, device, threads, console)
     why = [each and lost.get(each.place) for each in started]
     failed = [f"{cell.title}: {reason}" for (cell, _), reason in zip(left, why) if reason]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ class Pretraining:
     withheld: dict[Path, tuple[int, ...]]
     folder: Path
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Changes with anything that decides its weights but the code."""
         said = {"plan": asdict(self.plan), "stores": [Store(path).fingerprint for path in self.stores]}
@@ -47,25 +47,39 @@ class Pretraining:
         said |= {"model": Model.load(self.plan.model).fingerprint} if self.plan.model else {}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def place(self) -> Path:
         return self.folder / FOLDER / f"{re.sub(r'[^A-Za-z0-9_.,]+', '-', self.name)}-{self.key}"
 
 
-def pretraining_of(protocol: Protocol, grounds: dict, pool: list[Path], folder: Path, cell) -> Pretraining | None:
-    """What a cell's row starts from; None where that is no encoder of the protocol's own."""
-    name = protocol.row(cell.row).pretrained
-    if not name:
-        return None
-    withheld = {}
-    for other in (cell.table, *protocol.tables):  # its own table comes first, for others may be of the same store
-        table, path = protocol.table(other), grounds[other].path
-        if path in withheld:
-            continue
-        rows = _inside(path, table, cell, other == cell.table) if path in pool else _outside(path, table)
-        withheld |= {} if rows is None else {path: rows}
-    plan = protocol.plan_of(name, cell.seed)
-    return Pretraining(name, plan, tuple(pool), {p: tuple(map(int, r)) for p, r in withheld.items()}, folder)
+class Starts:
+    """What the cells of a protocol start from, each worked out once."""
+
+    def __init__(self, protocol: Protocol, grounds: dict, pool: list[Path], folder: Path):
+        self.protocol, self.grounds, self.pool, self.folder = protocol, grounds, list(pool), folder
+        self._known: dict[tuple, Pretraining] = {}
+
+    def of(self, cell) -> Pretraining | None:
+        """None where the cell's row starts from no encoder of the protocol's own."""
+        name, table = self.protocol.row(cell.row).pretrained, self.protocol.table(cell.table)
+        if not name:
+            return None
+        seed = cell.seed if table.split in ("random", "folds") else cell.seed % self.protocol.pretrainings.seeds
+        key = (name, cell.table, seed, cell.fold)
+        if key not in self._known:
+            plan, withheld = self.protocol.plan_of(name, cell.seed), self._withheld(cell)
+            self._known[key] = Pretraining(name, plan, tuple(self.pool), withheld, self.folder)
+        return self._known[key]
+
+    def _withheld(self, cell) -> dict[Path, tuple[int, ...]]:
+        found: dict[Path, tuple[int, ...]] = {}
+        for other in (cell.table, *self.protocol.tables):  # its own comes first, for others may be of the same store
+            table, path = self.protocol.table(other), self.grounds[other].path
+            if path not in found:
+                inside = path in self.pool
+                rows = _inside(path, table, cell, other == cell.table) if inside else _outside(path, table)
+                found |= {} if rows is None else {path: tuple(map(int, rows))}
+        return found
 
 
 def half_of(fold, table: Table):

@@ -23,7 +23,7 @@ from ..evaluate import plain
 from . import cells as cell_tools
 from .cells import Cell, Ground
 from .cost import Cost
-from .pretrained import pretraining_of
+from .pretrained import Starts
 from .protocol import METRICS, Protocol
 from .results import RUNS, keep, kept
 
@@ -36,7 +36,7 @@ class Runner:
         pool: list[Path] = (),
     ):  # fmt: skip
         self.protocol, self.grounds, self.folder, self.device = protocol, grounds, folder, pick_device(device)
-        self.pool = pool
+        self.starts = Starts(protocol, grounds, pool, folder)
         torch.set_num_threads(min(threads, torch.get_num_threads()))  # never more than were allowed
         self._at, self._corpus, self._copies = None, None, 0
 
@@ -108,7 +108,7 @@ class Runner:
         return self._corpus
 
     def _job(self, cell: Cell, table, row, corpus) -> Job:
-        started = pretraining_of(self.protocol, self.grounds, self.pool, self.folder, cell)
+        started = self.starts.of(cell)
         model = cell_tools.base(row, cell.seed, started and started.place)
         train, validation = corpus.few(cell.budget, cell.seed)
         options = configure(Settings, self.protocol.settings_of(table, row), f"row {cell.row!r}")
