@@ -40,6 +40,7 @@ from ecgraft.commands._ranks import together
 from ecgraft.commands.pretrain import Plan, Settings, _built
 from ecgraft.objectives._look import draw
 from ecgraft.training import Ahead, Config, Mixture, fit
+from ecgraft.training.loop import _bf16
 from ecgraft.views import generator
 
 OBJECTIVES = ("simclr", "byol", "bell", "beat_ssl", "cetp", "joint", "supervised")
@@ -73,12 +74,24 @@ class Call:
     present: torch.Tensor
     online: bool
 
-    def run(self) -> None:
-        with torch.set_grad_enabled(self.online):
+    def run(self, wide: bool) -> None:
+        with torch.set_grad_enabled(self.online), halves(not wide):
             length = torch.full((len(self.x),), self.x.shape[-1])
             h = self.encoder.pool(self.encoder(self.x, self.present), length)
         if self.online:
             h.sum().backward()
+
+
+def halves(on: bool) -> torch.autocast:
+    """bf16 as in `fit`."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=on)
+
+
+def alone(asked: list[Call], wide: bool) -> None:
+    """The encoder without the objective."""
+    for call in asked:
+        call.encoder.zero_grad(set_to_none=True)
+        call.run(wide)
 
 
 def calls(objective: nn.Module, step: Callable[[], None]) -> list[Call]:
@@ -111,22 +124,31 @@ def drawing(objective: nn.Module, recipe, batch: dict, count: int) -> Callable[[
     return once
 
 
-def cost(name: str, encoder: str, size: int, repeats: int) -> dict:
+def cost(name: str, encoder: str, size: int, repeats: int, precision: str) -> dict:
     """Seconds of a step and its parts, and shares of them."""
+    wide = precision == "fp32"
     plan, recipe, sources, objective = built(name, encoder, size)
     batch = mixed(plan, recipe, sources)(0)
     objective.train()
 
     def step():
         objective.zero_grad(set_to_none=True)
-        objective(batch)["loss"].backward()
+        with halves(not wide):
+            loss = objective(batch)["loss"]
+        loss.backward()
         if hasattr(objective, "after_step"):
             objective.after_step(0)
 
     asked = calls(objective, step)
     sides = {"online": [c for c in asked if c.online], "target": [c for c in asked if not c.online]}
-    runs = {"step": step, "views": drawing(objective, recipe, batch, 1 if name == "cetp" else 2)}
-    runs |= {side: lambda each=each: [call.run() for call in each] for side, each in sides.items()}
+    drawn = drawing(objective, recipe, batch, 1 if name == "cetp" else 2)
+
+    def views():
+        with halves(not wide):
+            drawn()
+
+    runs = {"step": step, "views": views}
+    runs |= {side: lambda each=each: alone(each, wide) for side, each in sides.items()}
     s = of_processor(runs, repeats)
     own, encoders = s["step"] - s["views"] - s["online"] - s["target"], s["online"] + s["target"]
     shares = {"own to encoders": own / encoders, "views to encoders": s["views"] / encoders}
@@ -228,7 +250,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of one and two processes, in turns")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    costs = {f"{name}, {encoder}": cost(name, encoder, given.batch, given.repeats) for name, encoder in RUNS}
+    kinds = ["bf16"] * _bf16("auto", torch.device("cpu")) + ["fp32"]  # what `fit` takes here comes first
+    costs = {
+        kind: {f"{name}, {encoder}": cost(name, encoder, given.batch, given.repeats, kind) for name, encoder in RUNS}
+        for kind in kinds
+    }
     stores = [corpus(given, "ptb_xl", "superclass").store]
     loads = {
         name: {

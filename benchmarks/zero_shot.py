@@ -8,8 +8,9 @@ use the second half alone:
     reports  whole reports of that one finding, in held-out wordings and held-out frames ("EKG: VES; Frequenz 75/min.")
     trained  the wordings that it was trained with, bare, for comparison
 
-and on the real ECGs of PTB-XL with the prompts that come with ecgraft, of which the training has seen nothing. The
-bar: macro AUROC above 0.75 with bare and with reports. A training goes on when interrupted.
+each against what a report would say instead, and alone; and on the real ECGs of PTB-XL with the prompts that come with
+ecgraft, of which the training has seen nothing. The bar: macro AUROC above 0.75 with bare and with reports. A training
+goes on when interrupted.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from _result import keep
 
 import ecgraft
 from ecgraft import simulator, tasks
+from ecgraft.model import Model
 from ecgraft.nn import text
 from ecgraft.record import InputError
 from ecgraft.simulator.text import prompts, report
+from ecgraft.tasks import _prompts
 
 TASK = tasks.find("findings")
 TRAINED, HELD = "first", "second"  # halves of wordings and frames
 TEST_SEED = 271_828  # added to the seed: other ECGs than those that were trained on
 REPORTS = 12  # drawn for each finding and language, to meet every held-out wording and frame
+NORMAL, SINUS = "normal ECG", "sinus rhythm"
+NOT_SINUS = ("atrial fibrillation", "atrial flutter", "paced rhythm")
 USUAL = {"rate": 75, "pr": 160, "qrs": 95, "qt": 400}
 
 
@@ -73,15 +78,29 @@ def reports(wording: str) -> dict[str, list[str]]:
     return {label: said for label, said in found.items() if said}
 
 
+def instead(label: str) -> tuple[str, ...]:
+    """Labels that a report has where this one is not: of rhythms as in the prompts of ecgraft, else a normal ECG."""
+    if label in (NORMAL, SINUS):
+        return NOT_SINUS if label == SINUS else ()
+    return (SINUS,) if _prompts.find(TASK.name).labels[label].absent else (NORMAL,)
+
+
 def asked(given) -> dict[str, Path]:
     """The files of prompts, by name."""
     wordings = {"bare": prompts(TASK.codes, HELD), "reports": reports(HELD), "trained": prompts(TASK.codes, TRAINED)}
-    folder = given.runs / "zero_shot" / "prompts"
+    folder, files = given.runs / "zero_shot" / "prompts", {}
     folder.mkdir(parents=True, exist_ok=True)
     for name, said in wordings.items():
-        content = {"version": 1, "labels": {label: {"present": phrases} for label, phrases in said.items()}}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
-    return {name: folder / f"{name}.yaml" for name in wordings}
+        alone = {label: {"present": phrases} for label, phrases in said.items()}
+        against = {
+            label: {"present": phrases, "absent": [phrase for other in instead(label) for phrase in said[other]]}
+            for label, phrases in said.items()
+        }
+        for kind, labels in ((name, against), (f"{name}, present alone", alone)):
+            files[kind] = folder / f"{kind.replace(', ', '-').replace(' ', '-')}.yaml"
+            content = yaml.safe_dump({"version": 1, "labels": labels}, allow_unicode=True)
+            files[kind].write_text(content, encoding="utf-8")
+    return files
 
 
 def by_words(given, model: Path, store: Path, task: str, said: Path | str = "") -> dict:
@@ -123,7 +142,9 @@ def main() -> None:
     found = {}
     for name in filter(installed, given.text):
         model = trained(given, name)
+        card = Model.load(model).card
         found[name] = {
+            "training": {key: round(card[key], 3) for key in ("step ms", "waited for data")},
             "simulated": {kind: by_words(given, model, stores[HELD], TASK.name, file) for kind, file in files.items()},
             "simulated, retrieval": {
                 "held-out wordings": retrieved(given, model, stores[HELD]),

@@ -139,7 +139,7 @@ def test_no_encoder_has_seen_what_its_cells_are_tested_on(done):
         corpus, _ = cell_tools.corpus(protocol.table(each.table), grounds[each.table], each.seed, each.fold)
         model = Model.load(pretrained.Starts(protocol, grounds, pool, folder).of(each).place)
         test = corpus.rows("test")
-        found = _seen.find([model.seen], None, corpus.store, test)
+        found = _seen.find([model.seen], [], corpus.store, test)
         assert not len(found.rows) and len(test), (each, found)
         sums = set(np.asarray(corpus.store.number("checksum"))[test].view(np.int64).tolist())
         assert not sums & set(model.seen["seen.samples"].tolist())

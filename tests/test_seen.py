@@ -140,7 +140,7 @@ def test_the_records_of_an_encoder_travel_in_its_file(made, tmp_path):
     model.save(tmp_path / "m")
     again = Model.load(tmp_path / "m")
     assert again.fingerprint == Model.fresh("resnet18", SMALL).fingerprint
-    found = _seen.find([again.seen, {}], None, store, np.arange(5, 20))
+    found = _seen.find([again.seen, {}], [], store, np.arange(5, 20))
     assert found.kinds[_seen.SAMPLES].tolist() == [5, 6, 7, 8, 9] and found.sure
     assert not len(found.kinds[_seen.PATIENT]) and not len(found.kinds[_seen.ALIKE])
 
@@ -156,10 +156,10 @@ def test_a_graft_that_goes_on_from_another_has_seen_what_that_has(made, tmp_path
         assert tensors["seen.shapes"].shape[1] == (8 if count else 4)
         for store, there in ((Store(made / "learnt"), count), (Store(made / "new"), 1)):
             learnt = np.flatnonzero(splits.split(store) != "test")
-            found = _seen.find([tensors], None, store, learnt)
+            found = _seen.find([tensors], [], store, learnt)
             assert len(found.kinds[_seen.SAMPLES]) == there * len(learnt)
             alike = {k: v for k, v in tensors.items() if k == "seen.shapes"}
-            assert len(_seen.find([alike], None, store, learnt).rows) == there * len(learnt)
+            assert len(_seen.find([alike], [], store, learnt).rows) == there * len(learnt)
 
 
 def test_a_sketch_of_many_records_gets_coarser(made, monkeypatch):
@@ -173,4 +173,4 @@ def test_a_sketch_of_many_records_gets_coarser(made, monkeypatch):
 def test_damaged_keys_of_patients_are_named(made, tmp_path):
     (tmp_path / "persons.npy").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"persons.npy: damaged .* delete it to go on without this check"):
-        _seen.find([], tmp_path / "persons.npy", Store(made / "new"), np.arange(5))
+        _seen.find([], [tmp_path / "persons.npy"], Store(made / "new"), np.arange(5))

@@ -19,6 +19,7 @@ from ..store.shapes import NONE, PIECE, seen_in, sketch, some
 
 SAMPLES, PATIENT, ALIKE = "same samples", "same patient", "alike"  # kinds of leak, the surest first
 PERSONS = "persons.npy"
+PRETRAINING = "pretraining"  # folder of the encoder's own training, beside those of the grafts
 SHOWN = 5  # records in a message
 BYTES = 250_000  # of a sketch, above which it gets coarser
 KEYS = (2, 8)  # in a sketch for every 10 s: fewest and most; two tell a record
@@ -42,11 +43,12 @@ def joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return _signed(samples, np.unique(np.concatenate([np.empty((0, width), np.uint64), *filled]), axis=0))
 
 
-def note_persons(folder: Path, store: Store, rows: np.ndarray) -> None:
-    """Keeps the keys of the patients beside the training; not for passing on."""
+def note_persons(folder: Path, parts: list[tuple[Store, np.ndarray]]) -> None:
+    """Keeps the keys of the patients of (store, rows) beside the training; not for passing on."""
     folder.mkdir(parents=True, exist_ok=True)
+    persons = [np.asarray(store.number("person"))[rows] for store, rows in parts]
     with (folder / (PERSONS + ".part")).open("wb") as file:
-        np.save(file, np.unique(np.asarray(store.number("person"))[rows]))
+        np.save(file, np.unique(np.concatenate([np.zeros(0, np.uint64), *persons])))
     os.replace(folder / (PERSONS + ".part"), folder / PERSONS)
 
 
@@ -72,14 +74,15 @@ class Leaks:
 
 
 def find(
-    parts: list[dict[str, torch.Tensor]], persons: Path | None, store: Store, rows: np.ndarray, progress=False
+    parts: list[dict[str, torch.Tensor]], persons: list[Path], store: Store, rows: np.ndarray, progress=False
 ) -> Leaks:
-    """Which of the rows were learnt from, by what files say ("seen.NAME" tensors) and by the keys of patients."""
+    """Which of the rows were learnt from, by what files say ("seen.NAME" tensors) and by files of keys of patients."""
     kinds, left = {}, np.asarray(rows)
     samples = np.concatenate([_unsigned(part, "seen.samples") for part in parts] or [np.zeros(0, np.uint64)])
     kinds[SAMPLES] = left[np.isin(np.asarray(store.number("checksum"))[left], samples)]
     left = np.setdiff1d(left, kinds[SAMPLES])
-    kinds[PATIENT] = left[np.isin(np.asarray(store.number("person"))[left], _persons(persons))]
+    known = np.concatenate([np.zeros(0, np.uint64), *map(_persons, persons)])
+    kinds[PATIENT] = left[np.isin(np.asarray(store.number("person"))[left], known)]
     left = np.setdiff1d(left, kinds[PATIENT])
     sketches = [s for part in parts if len(s := _unsigned(part, "seen.shapes"))]
     there = some(store, left, progress) if sketches else None
@@ -112,8 +115,8 @@ def _unsigned(part: dict[str, torch.Tensor], name: str) -> np.ndarray:
     return part[name].numpy().view(np.uint64) if name in part else np.zeros(0, np.uint64)
 
 
-def _persons(path: Path | None) -> np.ndarray:
-    if path is None or not path.is_file():
+def _persons(path: Path) -> np.ndarray:
+    if not path.is_file():
         return np.zeros(0, np.uint64)
     try:
         found = np.load(path, allow_pickle=False)

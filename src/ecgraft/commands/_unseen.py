@@ -30,7 +30,8 @@ def unseen(model: Model, graft: Graft | None, home, corpus: Corpus, part: str, r
     if rule not in RULES:
         raise UsageError(f"--leaks {rule!r}: {nearest(rule, RULES)}")
     rows, store = corpus.rows(part), corpus.store
-    persons = home / "training" / graft.name / _seen.PERSONS if home and graft else None
+    trained = [_seen.PRETRAINING, *([graft.name] if graft else [])] if home else []
+    persons = [home / "training" / name / _seen.PERSONS for name in trained]
     found = _seen.find([model.seen, graft.tensors if graft else {}], persons, store, rows, progress)
     left = _seen.settle(found, store, rows, rule if part == "test" or rule == "drop" else "allow")
     noted = {kind: [store.column("id")[int(i)] for i in those] for kind, those in found.kinds.items() if len(those)}

@@ -52,7 +52,7 @@ def adapt(
         learnt = np.union1d(job.train, job.validation)
         seen = _seen.tensors(opened, learnt, progress)
         graft.tensors |= _seen.joined([seen, job.start.tensors]) if job.continues else seen
-        _seen.note_persons(folder, opened, learnt)
+        _seen.note_persons(folder, [(opened, learnt)])
         graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
         base.add(graft)
         base.save(Path(to))

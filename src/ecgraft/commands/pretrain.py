@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from ..signal.recipe import Recipe
 from ..store.layout import read_json, write_json
 from ..training import Ahead, Mixture, Result, fit
 from ..training import Config as Training
-from ..training.loop import CHECKPOINT, LOG
+from ..training.loop import CHECKPOINT
 from . import _objective, _pretraining_page, _seen, _sources
 from ._pool import Pool, long_enough, open_pool
 from ._ranks import together, wait
@@ -30,7 +31,7 @@ from ._say import say
 from .adapt import pick_device
 
 TRAINING = {"steps": 2000, "rate": 1e-3, "keep": "last"}  # where pretraining differs from the defaults of Training
-FOLDER = Path("training") / "pretraining"
+FOLDER = Path("training") / _seen.PRETRAINING
 RUN = "run.json"
 
 
@@ -173,6 +174,7 @@ def run(plan: Plan, pool: Pool, to: Path, device: torch.device, progress: bool) 
     result = _fit(plan, objective, sources, base.recipe, to, device, progress)
     model = _packed(plan, base, pool, objective, sources, result, progress)
     if ranks.rank() == 0:
+        _seen.note_persons(to / FOLDER, list(zip(pool.stores, pool.rows)))
         _pretraining_page.write(to, model, objective, sources, result, plan.objective)
         model.save(to)
         (to / FOLDER / CHECKPOINT).unlink(missing_ok=True)
@@ -270,8 +272,8 @@ def _packed(plan: Plan, base: Model, pool: Pool, objective, sources, result: Res
         "left out": pool.left_out,
         "simulated": round(plan.options.simulated, 4),
         "settings": dataclasses.asdict(plan.options),
-        "step ms": result.seconds * 1e3,
-        "waited for data": result.waited,
+        "step ms": None if math.isnan(result.seconds) else result.seconds * 1e3,
+        "waited for data": None if math.isnan(result.waited) else result.waited,
         "last": {key: value for row in result.log[-1:] for key, value in row.items()},
         "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -281,6 +283,3 @@ def _packed(plan: Plan, base: Model, pool: Pool, objective, sources, result: Res
     for graft in sources.grafts(objective, model, card):
         model.add(graft)
     return model
-
-
-__all__ = ["LOG", "Plan", "Settings", "pretrain", "run"]

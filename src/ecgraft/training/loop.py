@@ -147,7 +147,7 @@ class _Run:
 
     def take_step(self, batches) -> tuple[dict, int]:
         """One optimizer step; the loss with its parts, and the number of records seen."""
-        config, records, self.waited = self.config, 0, 0.0
+        config, records, loss, self.waited = self.config, 0, 0.0, 0.0
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         self.rate = rate_at(self.step, config.steps, config.rate, config.warmup, config.schedule)
         for group in self.optimizer.param_groups:
@@ -160,13 +160,12 @@ class _Run:
             with self.autocast:
                 out = self.objective(batch)
             (out["loss"] / config.accumulate).backward()
+            loss = loss + out["loss"].detach()
             records += len(batch["x"])
-        loss = float(out["loss"].detach())
-        if not math.isfinite(loss):
-            self._give_up(loss)
         ranks.average_gradients(self._free())
-        if config.clip:
-            nn.utils.clip_grad_norm_(self._free(), config.clip)
+        norm = nn.utils.clip_grad_norm_(self._free(), config.clip or math.inf)
+        if not math.isfinite(float(loss + norm)):  # of any process: the gradients are those of all
+            self._give_up(float(out["loss"].detach()))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if hasattr(self.objective, "after_step"):
@@ -180,8 +179,8 @@ class _Run:
         self.checkpoint(seconds=0)
         kept = f"; the weights before it are in {self.folder / CHECKPOINT}" if self.folder else ""
         raise InputError(
-            f"the loss is {loss} at step {self.step}{kept}. Lower the learning rate (training.rate=0.0003), in a new "
-            "folder or after deleting this one"
+            f"the loss is {loss} at step {self.step}, or its gradient is not finite{kept}. Lower the learning rate "
+            "(training.rate=0.0003), in a new folder or after deleting this one"
         )
 
     def due_validation(self, validate) -> bool:

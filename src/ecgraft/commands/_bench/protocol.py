@@ -183,7 +183,7 @@ class Protocol:
         return table.metrics or (tasks.find(table.task, table.store and Store(table.store)).metric,)
 
     def settings_of(self, table: Table, row: Row) -> dict:
-        """The settings of a cell: the protocol's, under the table's, under the row's, under what the table insists on."""
+        """The settings of a cell: the protocol's, under the table's, the row's and what the table lays over."""
         merged = over(over(over(self.settings, table.settings), row.settings), table.over)
         return merged | {"adapter": row.adapter, "adapter_config": row.adapter_config, "start": row.start}
 
