@@ -15,6 +15,7 @@ from ..signal.recipe import Recipe
 from ..store.beats import store_beats
 from ..tasks import targets
 from ..training import Examples, Simulated
+from . import _beat_classes
 from ._pool import Pool
 
 TEXT = "words"  # text encoder
@@ -93,13 +94,22 @@ class _Beats:
     def __init__(self, sources: Sources):
         self.sources = sources
         self.stored = [store_beats(cache, sources.progress) for cache in sources.caches]
+        self.graft = None
+        if sources.options.beats:
+            model, self.graft = _beat_classes.open_graft(sources.options.beats)
+            pairs = zip(self.stored, sources.pool.rows)
+            self.stored = [_beat_classes.classed(*each, model, self.graft, progress=sources.progress) for each in pairs]
 
     def known(self) -> dict:
-        return {"record_features": len(RECORD_FEATURES), "beat_features": len(BEAT_FEATURES)}
+        sizes = {"record_features": len(RECORD_FEATURES), "beat_features": len(BEAT_FEATURES)}
+        return sizes | ({"beat_class": "model"} if self.graft else {})
 
     def made(self, made, x: np.ndarray) -> dict[str, np.ndarray]:
         """x (B, C, T): of the recipe's leads, 0 in those that are absent."""
-        return measure_batch(x, x.any(2), self.sources.recipe.rate, made.peaks.numpy())
+        found = measure_batch(x, x.any(2), self.sources.recipe.rate, made.peaks.numpy())
+        if self.graft:
+            found["beat_class"] = _beat_classes.simulated(made, found["peaks"], self.graft)
+        return found
 
     def prepare(self, objective: nn.Module) -> None:
         if hasattr(objective, "fit"):

@@ -47,6 +47,7 @@ class Settings:
     simulated         share of a batch that is simulated when it is needed
     simulator         settings of the simulator
     text              text encoder of reports, by name or folder (cetp)
+    beats             MODEL:GRAFT that says the classes of beats (beat_ssl); none: they come from clusters
     noise             folder of NSTDB, whose noise is then laid over the views
     training          steps, rate ... (training.Config)
     threads           that make batches ahead of the training
@@ -60,6 +61,7 @@ class Settings:
     simulated: float = Field(0.0, ge=0, le=1)
     simulator: dict = Field(default_factory=dict)
     text: str = _sources.TEXT
+    beats: str = ""
     noise: str = ""
     training: dict = Field(default_factory=dict)
     threads: int = Field(1, ge=1)
