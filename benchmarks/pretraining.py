@@ -27,15 +27,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 import torch
 from _corpora import arguments, corpus
 from _result import WARM_UP, in_turns, keep
 from torch import nn
 
 from ecgraft.commands import _objective, _sources
-from ecgraft.commands._pool import Pool, long_enough
+from ecgraft.commands._pool import Pool, long_enough, open_pool
 from ecgraft.commands._ranks import together
 from ecgraft.commands.pretrain import Plan, Settings, _built
 from ecgraft.objectives._look import draw
@@ -153,11 +153,13 @@ def cost(name: str, encoder: str, size: int, repeats: int, precision: str) -> di
     own, encoders = s["step"] - s["views"] - s["online"] - s["target"], s["online"] + s["target"]
     shares = {"own to encoders": own / encoders, "views to encoders": s["views"] / encoders}
     shares |= {"own and target to online": (own + s["target"]) / s["online"]}
-    return {
+    found = {
         "records that the encoders read": {side: sum(len(c.x) for c in each) for side, each in sides.items()},
         "seconds": {part: round(s[part], 4) for part in PARTS} | {"own": round(own, 4)},
         **{what: round(share, 3) for what, share in shares.items()},
     }
+    print(name, encoder, precision, found, flush=True)
+    return found
 
 
 def of_processor(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
@@ -173,10 +175,9 @@ def of_processor(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
     return {name: statistics.median(each[WARM_UP:]) for name, each in seconds.items()}
 
 
-def waiting(name: str, stores: list, simulated: float, given: argparse.Namespace) -> dict:
+def waiting(name: str, store: Path, simulated: float, given: argparse.Namespace) -> dict:
     """What share of a step waited for its batch; how fast the batches come when nobody trains."""
-    pool = Pool(stores, [np.arange(len(store)) for store in stores])
-    pool, caches = long_enough(pool, Plan(name).start().recipe)
+    pool, caches = long_enough(open_pool([store]), Plan(name).start().recipe)
     plan, recipe, sources, objective = built(name, "resnet18", given.batch, pool, caches, simulated)
     mixture = mixed(plan, recipe, sources)
     begun = time.perf_counter()
@@ -186,10 +187,12 @@ def waiting(name: str, stores: list, simulated: float, given: argparse.Namespace
     ahead = Ahead(mixture, 4)
     result = fit(objective, ahead, Config(steps=given.steps), progress=False)
     ahead.close()
-    return {
+    found = {
         "waited": round(result.waited, 4), "step s": round(result.seconds, 4),
         "records/s": round(given.batch / result.seconds, 1), "records/s of the mixture alone": round(alone, 1),
     }  # fmt: skip
+    print(name, simulated, found, flush=True)
+    return found
 
 
 def work(steps: int, size: int) -> None:
@@ -255,10 +258,10 @@ def main() -> None:
         kind: {f"{name}, {encoder}": cost(name, encoder, given.batch, given.repeats, kind) for name, encoder in RUNS}
         for kind in kinds
     }
-    stores = [corpus(given, "ptb_xl", "superclass").store]
+    store = corpus(given, "ptb_xl", "superclass").store.path
     loads = {
         name: {
-            what: waiting(name, stores, share, given)
+            what: waiting(name, store, share, given)
             for what, share in (("25 % simulated", 0.25), ("stored alone", 0.0))
         }
         for name in WAITING
