@@ -20,7 +20,7 @@ from ...store.parallel import spread
 from .._examples import Corpus
 from .._pool import open_pool
 from ..adapt import pick_device
-from ..pretrain import Plan, is_done, run
+from ..pretrain import Plan, Settings, is_done, run
 from .protocol import Protocol, Table
 
 FOLDER = "pretrained"
@@ -39,8 +39,10 @@ class Pretraining:
 
     @cached_property
     def key(self) -> str:
-        """Changes with anything that decides its weights but the code."""
-        said = {"plan": asdict(self.plan), "stores": [Store(path).fingerprint for path in self.stores]}
+        """Changes with anything that decides its weights but the code; not with a new setting that is at its default."""
+        plan, usual = asdict(self.plan), asdict(Settings())
+        plan["options"] = {name: value for name, value in plan["options"].items() if value != usual[name]}
+        said = {"plan": plan, "stores": [Store(path).fingerprint for path in self.stores]}
         said["withheld"] = [(path.name, rows) for path, rows in sorted(self.withheld.items()) if path in self.stores]
         outside = [(Store(p).fingerprint, rows) for p, rows in sorted(self.withheld.items()) if p not in self.stores]
         said |= {"outside": outside} if outside else {}
