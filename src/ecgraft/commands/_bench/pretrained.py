@@ -39,7 +39,7 @@ class Pretraining:
 
     @cached_property
     def key(self) -> str:
-        """Changes with anything that decides its weights but the code; not with a new setting that is at its default."""
+        """Changes with anything that decides its weights but the code; not with a new setting at its default."""
         plan, usual = asdict(self.plan), asdict(Settings())
         plan["options"] = {name: value for name, value in plan["options"].items() if value != usual[name]}
         said = {"plan": plan, "stores": [Store(path).fingerprint for path in self.stores]}
