@@ -19,7 +19,7 @@ NEEDS: tuple[str, ...] = ()  # and what its parts need
 class Config:
     """parts: objective -> its settings, "weight" among them (1 where it is not given); views, after: as in SimCLR."""
 
-    parts: dict[str, dict] = Field(default_factory=lambda: {"beat_ssl": {}, "byol": {}})
+    parts: dict[str, dict] = Field(default_factory=lambda: {"beat_ssl": {}, "bell": {"weight": 0.5}})
     views: dict[str, dict | None] = Field(default_factory=lambda: dict(KG))
     after: dict[str, dict | None] = Field(default_factory=lambda: {"mask": {"share": 0.5}})
 
