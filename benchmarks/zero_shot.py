@@ -116,7 +116,7 @@ def retrieved(given, model: Path, store: Path) -> dict:
     """Recall in both ways and what chance gives."""
     found = score(given, model, store, retrieval=True)
     ways = {way: {name: interval(e) for name, e in each.items()} for way, each in found["scores"].items()}
-    chance = {name: round(value, 4) for name, value in found["chance"].items()}
+    chance = {way: {name: round(value, 4) for name, value in each.items()} for way, each in found["chance"].items()}
     return {"records": found["records"], "different reports": found["different reports"], **ways, "chance": chance}
 
 

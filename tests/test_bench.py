@@ -16,7 +16,7 @@ import pytest
 from ecgraft import tasks
 from ecgraft.commands import bench as bench_command
 from ecgraft.commands._bench import protocol as protocols
-from ecgraft.commands._bench import results, standins, tables
+from ecgraft.commands._bench import reading, results, standins, tables
 from ecgraft.commands._bench.cells import Cell
 from ecgraft.metrics import bootstrap
 from ecgraft.record import InputError
@@ -100,7 +100,7 @@ def test_damaged_results_are_named(copy):
 
 def test_two_at_once_on_one_file(copy):
     with (
-        results.Results(copy[0], protocols.read(copy[1])),
+        results.Results(copy[0], reading.read(copy[1])),
         pytest.raises(InputError, match="another bench writes its results here"),
     ):
         run(copy[0], copy[1])
@@ -146,7 +146,7 @@ def test_a_killed_bench_goes_on_to_the_same_numbers(done, tmp_path):
 def test_scores_are_computed_again_from_what_was_kept(copy):
     folder, file, _ = copy
     table = parquet.read_table(folder / "results.parquet").to_pylist()
-    with results.Results(folder, protocols.read(file)) as found:
+    with results.Results(folder, reading.read(file)) as found:
         for row in found.rows:
             row["macro auroc"] = -1.0
         found.write()
@@ -215,7 +215,7 @@ def test_copies_across_parts_are_left_out(tmp_path, monkeypatch):
 
 def made_lines(done):
     folder, file, rows = done
-    protocol = protocols.read(file)
+    protocol = reading.read(file)
     wanted = {r["key"]: Cell(r["table"], r["row"], r["budget"], r["seed"], r["fold"]) for r in rows}
     found = {name: tasks.find(protocol.table(name).task) for name in protocol.tables}
     return tables.lines(protocol, rows, wanted, found, folder)

@@ -13,8 +13,7 @@ from rich.console import Console
 import ecgraft
 from ecgraft.commands import _seen
 from ecgraft.commands._bench import cells as cell_tools
-from ecgraft.commands._bench import pretrained, standins
-from ecgraft.commands._bench import protocol as protocols
+from ecgraft.commands._bench import pretrained, reading, standins
 from ecgraft.commands._bench.cells import Cell
 from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError
@@ -92,7 +91,7 @@ def done(tmp_path_factory):
 
 
 def opened(folder, file):
-    protocol, console = protocols.read(file), Console(quiet=True)
+    protocol, console = reading.read(file), Console(quiet=True)
     grounds = cell_tools.grounds(protocol, None, folder, console)
     return protocol, grounds, cell_tools.pool(protocol, None, folder, console)
 
@@ -252,7 +251,7 @@ def test_the_key_changes_with_what_decides_the_weights(tmp_path):
     _, grounds, pool = opened(tmp_path / "out", changed(tmp_path / "p.yaml"))
 
     def key(pool=pool, **changes):
-        protocol = protocols.read(changed(tmp_path / "p.yaml", **changes))
+        protocol = reading.read(changed(tmp_path / "p.yaml", **changes))
         return pretrained.Starts(protocol, grounds, pool, tmp_path / "out").of(cell("rhythm")).key
 
     first = key()

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ecgraft import tasks
-from ecgraft.commands._bench import cost, standins, tables
-from ecgraft.commands._bench import protocol as protocols
+from ecgraft.commands._bench import cost, reading, standins, tables
 from ecgraft.record import InputError, UsageError
 from made_protocols import run, written
 
@@ -47,15 +46,15 @@ def test_a_protocol_with_a_slip(tmp_path, monkeypatch, change, message):
         text = f"kind: multiclass\nlabels:\n  AF: [scp:AFIB]\n  SR: [scp:SR]\n{more}"
         (tmp_path / f"{name}.yaml").write_text(text)
     with pytest.raises(UsageError, match=message):
-        protocols.read(written(tmp_path / "p.yaml", **change))
+        reading.read(written(tmp_path / "p.yaml", **change))
 
 
 def test_a_file_that_is_no_protocol(tmp_path):
     (tmp_path / "p.yaml").write_text("- a\n- b\n")
     with pytest.raises(InputError, match=r"p.yaml: a protocol is a mapping"):
-        protocols.read(tmp_path / "p.yaml")
+        reading.read(tmp_path / "p.yaml")
     with pytest.raises(InputError, match=r"q.yaml: cannot be read"):
-        protocols.read(tmp_path / "q.yaml")
+        reading.read(tmp_path / "q.yaml")
     with pytest.raises(UsageError, match="--only 'prob': no such row; did you mean 'probe'"):
         run(tmp_path / "out", written(tmp_path / "p.yaml"), only="prob")
 
@@ -102,4 +101,4 @@ def test_stand_ins_have_the_leads_and_labels_of_their_database(tmp_path, databas
 def test_the_committed_protocols_can_be_read(request):
     folder = request.config.rootpath / "benchmarks" / "protocols"
     files = sorted(folder.glob("*.yaml"))
-    assert files and all(protocols.read(file).name == file.stem for file in files)
+    assert files and all(reading.read(file).name == file.stem for file in files)

@@ -12,7 +12,7 @@ import torch
 
 from ecgraft import datasets, encoders, tasks
 from ecgraft.commands import _objective
-from ecgraft.commands._bench import cells, standins
+from ecgraft.commands._bench import cells, reading, standins
 from ecgraft.commands._bench import protocol as protocols
 from ecgraft.commands._job import fitting_steps
 from ecgraft.commands.ingest import ingest
@@ -21,7 +21,7 @@ from ecgraft.signal.beats import BEAT_FEATURES, RECORD_FEATURES
 from made_protocols import written
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "protocols"
-READ = {file.stem: protocols.read(file) for file in sorted(FOLDER.glob("*.yaml"))}
+READ = {file.stem: reading.read(file) for file in sorted(FOLDER.glob("*.yaml"))}
 BATCH, SAMPLES, BEATS = 4, 384, 3
 WIDTH = 16  # of the embedding of a report
 KNOWN = {"record_features": len(RECORD_FEATURES), "beat_features": len(BEAT_FEATURES), "text_width": WIDTH, "steps": 9}
@@ -156,7 +156,7 @@ def test_parts_of_databases(tmp_path):
     """A part is one that the database knows; its stand-in lies beside that of the whole."""
     table = {"database": "challenge2021/ningbo", "task": "chapman", "standin": {"count": 10, "seconds": 3.0}}
     named = {"tables": {"rhythm": table}, "published": []}
-    read = protocols.read(written(tmp_path / "p.yaml", **named))
+    read = reading.read(written(tmp_path / "p.yaml", **named))
     ground = cells.grounds(read, None, tmp_path, cells.Console(quiet=True))["rhythm"]
     assert ground.standin and ground.path.name.startswith("challenge2021-ningbo-simulated")
     for database, message in [
@@ -166,7 +166,7 @@ def test_parts_of_databases(tmp_path):
     ]:
         named["tables"]["rhythm"]["database"] = database
         with pytest.raises(UsageError, match=message):
-            protocols.read(written(tmp_path / "p.yaml", **named))
+            reading.read(written(tmp_path / "p.yaml", **named))
     with pytest.raises(UsageError, match=r"--part ningbo: .* is no public database"):
         ingest(tmp_path, to=tmp_path / "s", part="ningbo", progress=False)
 
@@ -189,7 +189,7 @@ def test_an_untrained_encoder_takes_a_recipe(tmp_path):
         ({"rows__probe__recipe": {"normalize": "lead"}}, "unknown key 'normalize'; did you mean 'normalise'"),
     ]:
         with pytest.raises(UsageError, match=message):
-            protocols.read(written(tmp_path / "p.yaml", **change))
+            reading.read(written(tmp_path / "p.yaml", **change))
 
 
 def test_passes_over_the_records():

@@ -13,7 +13,7 @@ import ecgraft
 from ecgraft import cli, tasks
 from ecgraft.commands import _probe, _readouts, _score, _seen
 from ecgraft.commands import bench as bench_command
-from ecgraft.commands._bench import protocol as protocols
+from ecgraft.commands._bench import reading
 from ecgraft.commands._examples import Corpus
 from ecgraft.commands._job import Job, Settings, with_defaults
 from ecgraft.model import Graft, Model
@@ -259,12 +259,12 @@ def test_too_few_labels_for_any_budget(place, tmp_path, monkeypatch):
 def test_a_protocol_may_name_a_store(place, tmp_path):
     table = {"store": str(place / "store"), "task": "findings", "split": "official", "metrics": ["macro auroc"]}
     file = written(tmp_path / "p.yaml", tables={"own": table}, published=[])
-    assert protocols.read(file).table("own").store == str(place / "store")
+    assert reading.read(file).table("own").store == str(place / "store")
     for change in ({"database": "ludb"}, {"store": ""}):
         file = written(tmp_path / "p.yaml", tables={"own": table | change}, published=[])
         with pytest.raises(UsageError, match="table 'own': give it a database, or a store by its path; one of them"):
-            protocols.read(file)
+            reading.read(file)
     knn = {"settings": {"head": {"kind": "knn"}}, "encoder": "resnet18"}
     file = written(tmp_path / "p.yaml", tables={"own": table}, rows={"scratch": knn}, published=[])
     with pytest.raises(UsageError, match="take --adapter linear"):
-        protocols.read(file)
+        reading.read(file)

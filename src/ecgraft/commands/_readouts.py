@@ -20,6 +20,7 @@ from ..store import Store
 from ..tasks import Task
 from . import _score, _unseen, bench
 from ._bench import protocol as protocols
+from ._bench import reading
 from ._bench.protocol import Protocol
 from ._bench.tables import Line
 from ._examples import Corpus
@@ -129,7 +130,7 @@ def read_outs(
         about=f"Read-outs of encoder {model.fingerprint} ({where}).", seeds=options.seeds,
         replicates=options.replicates, settings=SETTINGS,
     )  # fmt: skip
-    protocols.check(made)
+    reading.check(made)
     return made
 
 

@@ -56,16 +56,18 @@ def opened(store: Store) -> Corpus:
 
 
 def measure(v: np.ndarray, w: np.ndarray, key: np.ndarray, patients: np.ndarray, replicates: int, seed: int) -> tuple:
-    """Way -> name -> Estimate of ECGs v and their reports w (n, O), and what chance gives.
+    """Way -> name -> Estimate of ECGs v and their reports w (n, O), and way -> what chance gives.
 
-    The candidates stay all n of them; the bootstrap draws the patients of the queries.
+    An ECG looks among the different reports, a report among all n ECGs. The candidates stay; the bootstrap draws the
+    patients of the queries.
     """
+    _, first, place, count = np.unique(key, return_index=True, return_inverse=True, return_counts=True)
+    ways = {"to report": (v, w[first], key[first], np.ones(len(key))), "to ecg": (w, v, key, count[place])}
     found: dict[str, dict[str, Estimate]] = {}
-    for way, (one, other) in {"to report": (v, w), "to ecg": (w, v)}.items():
-        rank = retrieval.ranks(one, other, key, key)
+    for way, (one, other, keys, _) in ways.items():
+        rank = retrieval.ranks(one, other, key, keys)
         found[way] = bootstrap.estimate(partial(retrieval.scores, rank), patients, replicates, seed)
-    _, place, count = np.unique(key, return_inverse=True, return_counts=True)
-    return found, retrieval.chance(count[place], len(key))
+    return found, {way: retrieval.chance(right, len(keys)) for way, (_, _, keys, right) in ways.items()}
 
 
 def page(store: Store, found: dict, summary: dict, options, headline: tuple) -> Page:
@@ -77,10 +79,11 @@ def page(store: Store, found: dict, summary: dict, options, headline: tuple) -> 
     made.section(
         "Retrieval",
         f"{summary['records']} records of {summary['patients']} patients with {summary['different reports']} different "
-        "reports. Each ECG looks for its report among those of all these records, and each report for its ECG. Any "
-        "record with the same report counts as found. Intervals: 95 %, bootstrap over the patients of the queries.",
+        "reports. Each ECG looks for its report among these, and each report for its ECG, where any with the "
+        "same report counts as found. Intervals: 95 %, bootstrap over the patients of the queries.",
     )
     by_chance = summary["chance"]
-    rows = [[name, *(found[way][name] for way in WAYS), by_chance[name]] for name in by_chance]
-    made.table(["score", *WAYS.values(), "by chance"], rows)
+    for way, title in WAYS.items():
+        rows = [[name, estimate, by_chance[way][name]] for name, estimate in found[way].items()]
+        made.table([title, "score", "by chance"], rows)
     return made

@@ -19,7 +19,8 @@ from ._bench import cells as cell_tools
 from ._bench import report, tables
 from ._bench.cells import Cell, Ground
 from ._bench.pretrained import Starts, pretrain_all
-from ._bench.protocol import Protocol, read
+from ._bench.protocol import Protocol
+from ._bench.reading import read
 from ._bench.results import FILE, Results
 from ._bench.run import Runner
 from ._say import say

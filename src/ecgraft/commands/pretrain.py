@@ -209,7 +209,9 @@ def _begun(plan: Plan, pool: Pool, base: Model, to: Path) -> bool:
     }))  # fmt: skip
     note, done = to / FOLDER / RUN, is_done(to)
     if note.is_file():
-        other = _differences(read_json(note), said)
+        there = read_json(note)
+        there["options"] = json.loads(json.dumps(asdict(Settings()))) | there.get("options", {})  # of an older version
+        other = _differences(there, said)
         if other and (done or (to / FOLDER / CHECKPOINT).exists()):
             told = "; ".join(other)
             raise InputError(f"{to}: holds a run with another config: {told}. Choose another --to, or delete it")

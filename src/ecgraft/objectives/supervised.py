@@ -34,7 +34,8 @@ class Supervised(nn.Module):
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         if self.training and self.views is not None:
             random = generator(batch["seed"], batch["step"], batch["x"].device)
-            batch, _ = self.views(batch, random)
+            with torch.autocast(batch["x"].device.type, enabled=False):
+                batch, _ = self.views(batch, random)
         logits = self.network(batch)
         losses = {name: self._loss(task, logits[name], batch) for name, task in self.tasks.items()}
         total = sum(self.config.weights.get(name, 1.0) * loss for name, loss in losses.items())
