@@ -12,6 +12,7 @@ from .plots import _line, _text, ticks
 
 WIDTH, HEIGHT = 430, 300  # px
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 44
+DASHES = ("none", "6 3", "2 2")
 SPREAD = 5  # px between the whiskers of neighbours at one budget
 
 
@@ -27,12 +28,14 @@ def learning(series: Mapping[str, tuple], y: str, x: str = "labelled records") -
     parts = [frame.axes(np.unique(n), x, y)]
     for k, (name, (n, value, low, high)) in enumerate(series.items()):
         colour, beside = colours.SERIES[k % len(colours.SERIES)], SPREAD * (k - (len(series) - 1) / 2)
+        dash = DASHES[k // len(colours.SERIES) % len(DASHES)]  # where colours come a second time
         px = frame.x(np.asarray(n, float)) + beside
         parts += _whiskers(px, frame.y(np.asarray(low, float)), frame.y(np.asarray(high, float)), colour)
-        parts += _curve(px, frame.y(np.asarray(value, float)), colour)
+        parts += _curve(px, frame.y(np.asarray(value, float)), colour, dash)
         left, high_ = LEFT + 190 * (k % 2), TOP + 17 * (k // 2)
         parts.append(
-            f'<line x1="{left}" y1="{high_}" x2="{left + 20}" y2="{high_}" stroke="{colour}" stroke-width="2.4"/>'
+            f'<line x1="{left}" y1="{high_}" x2="{left + 20}" y2="{high_}" stroke="{colour}" '
+            f'stroke-width="2.4" stroke-dasharray="{dash}"/>'
         )
         parts.append(_text(left + 26, high_ + 4, name[:24]))
     return Markup(
@@ -82,8 +85,11 @@ def _whiskers(x, low, high, colour: str) -> list[str]:
     return [_line(a, b, a, c, colour, 1.6) for a, b, c in pairs if np.isfinite(b) and np.isfinite(c)]
 
 
-def _curve(x, y, colour: str) -> list[str]:
+def _curve(x, y, colour: str, dash: str) -> list[str]:
     there = np.isfinite(y)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[there], y[there]))
     dots = [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.2" fill="{colour}"/>' for a, b in zip(x[there], y[there])]
-    return [f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots]
+    return [
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>',
+        *dots,
+    ]
