@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_leaves_the_step_before(two, tmp_path, monkeyp
     monkeypatch.setattr(SimCLR, "forward", spoilt)
     given = {"steps": 8, "training": {"schedule": "constant", "warmup": 0}}
     with pytest.raises(
-        InputError, match=r"the loss is nan at step 4; the weights before it are in .*checkpoint.*rate="
+        InputError, match=r"the loss is nan at step 4, .*; the weights before it are in .*checkpoint.*rate="
     ):
         pretrain(two[1], to=tmp_path / "m", **given)
     tensors, state = files.load(tmp_path / "m" / FOLDER / "checkpoint.safetensors")
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_finite_leaves_the_step_before(two, tmp_path, monkeyp
 
 def test_a_rate_that_is_far_too_high(two, tmp_path):
     given = {"rate": 1e30, "clip": 0, "warmup": 0, "schedule": "constant"}
-    with pytest.raises(InputError, match=r"the loss is (nan|inf) at step \d+; the weights before it are in"):
+    with pytest.raises(InputError, match=r"the loss is \S+ at step \d+, .*; the weights before it are in"):
         pretrain(two[1], to=tmp_path / "m", steps=20, training=given)
 
 

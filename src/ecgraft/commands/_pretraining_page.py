@@ -56,7 +56,7 @@ def _curves(page: Page, log: list[dict]) -> None:
 def _named(log: list[dict], kinds: tuple[str, ...]) -> dict:
     names = dict.fromkeys(key for row in log for key in row if key.split()[-1] in kinds)
     lines = {name: column(log, name) for name in names}
-    return {name: line for name, line in lines.items() if len(line[0]) > 1}
+    return {name: line for name, line in lines.items() if len(line[0])}
 
 
 def _views(page: Page, objective: torch.nn.Module, sources, model: Model) -> None:
