@@ -18,6 +18,8 @@ from ecgraft.store import Store
 from ecgraft.store.beats import store_beats
 from ecgraft.tasks import find
 
+pytestmark = pytest.mark.slow
+
 FEW = {"training": {"steps": 3}, "batch": 4, "progress": False}
 
 

@@ -21,6 +21,8 @@ from ecgraft.store import Store, StoreWriter, splits
 from made_pretraining import ENCODER
 from made_protocols import run
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = {
     "name": "small",
     "version": 1,

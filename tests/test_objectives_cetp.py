@@ -199,6 +199,7 @@ def shares(rank: int | None) -> list[float]:
     return found + side.text.bias.grad.tolist()
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_whole_batch():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

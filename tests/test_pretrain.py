@@ -25,6 +25,8 @@ from ecgraft.store import Store, splits
 from made_pretraining import ENCODER, OBJECTIVES, QUICK, pretrain, records, stores, written
 from test_cli import run as call
 
+pytestmark = pytest.mark.slow
+
 FOLDER = command.FOLDER
 
 

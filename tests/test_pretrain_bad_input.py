@@ -16,6 +16,8 @@ from ecgraft.record import InputError, UsageError
 from made_pretraining import flat, pretrain, records, stores, written
 from test_cli import run
 
+pytestmark = pytest.mark.slow
+
 FOLDER = command.FOLDER
 
 

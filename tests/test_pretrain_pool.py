@@ -14,6 +14,8 @@ from ecgraft.store import Store, splits
 from made_pretraining import flat, records, written
 from made_records import plain
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):

@@ -20,6 +20,8 @@ from ecgraft.record import UsageError
 from ecgraft.signal.beats import BEAT_FEATURES, RECORD_FEATURES
 from made_protocols import written
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "protocols"
 READ = {file.stem: reading.read(file) for file in sorted(FOLDER.glob("*.yaml"))}
 BATCH, SAMPLES, BEATS = 4, 384, 3

@@ -17,6 +17,8 @@ from ecgraft.nn.ranks import SharedNorm, share_norms
 from ecgraft.signal.recipe import Recipe
 from ecgraft.training import Config, fit
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"stem": 8, "widths": [8, 8, 8, 16], "leads": ["I", "II"]}
 BATCH, STEPS = 4, 6
 PLAIN = {"views": {}, "after": {"mask": {"share": 0.0}}}

@@ -23,6 +23,8 @@ from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store
 from made_protocols import written
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 RHYTHM = "kind: multiclass\nlabels:\n  AF: [scp:AFIB]\n  SR: [scp:SR]\n  SB: [scp:SBRAD]\n"
 

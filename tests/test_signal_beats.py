@@ -182,6 +182,7 @@ def test_batch_is_measure(simulated):
     assert not (batch["peaks"][2] >= 0).any() and (batch["peaks"][1] < 1700).all()
 
 
+@pytest.mark.slow
 def test_ludb(shared_data):
     """Against the median over the leads of what cardiologists marked."""
     from ecgraft import datasets

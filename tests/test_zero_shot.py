@@ -24,6 +24,8 @@ from ecgraft.store import Store, StoreWriter
 from ecgraft.tasks import _prompts
 from ecgraft.training import Config, Examples, Sampler, fit
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 TOLD = [
     "Respiratory sinus arrhythmia - premature atrial complexes - ST depression - T wave inversion. QRS 95 ms.",
