@@ -39,7 +39,7 @@ class Classed:
 
 
 def open_graft(place: str) -> tuple[Model, Graft]:
-    """ "MODEL" or "MODEL:GRAFT": the model and its graft for beats. UsageError where there is none, or several."""
+    """The model and its graft for beats, by "MODEL" or "MODEL:GRAFT". UsageError where there is none, or several."""
     folder, _, name = (place, "", "") if Path(place).exists() else place.rpartition(":")
     model = Model.load(folder or name)
     grafts = [graft for graft in model.grafts.values() if graft.task.kind == "beats"]

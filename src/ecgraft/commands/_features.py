@@ -37,7 +37,7 @@ def kept_features(model: Model, recipe: Recipe, cache, rows: np.ndarray, device=
     folder = cache.store.path / CACHE / f"features-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder / LOCK, f"{folder}: another process computes these features", patience=3600):
-        table, done = _opened(folder, cache.store, model.encoder.width)
+        table, done = open_table(folder, cache.store, "features", (len(cache.store), model.encoder.width))
         missing = rows[~done[rows]]
         for at in range(0, len(missing), BLOCK):
             block = missing[at : at + BLOCK]
@@ -48,23 +48,27 @@ def kept_features(model: Model, recipe: Recipe, cache, rows: np.ndarray, device=
         return np.array(table[rows])
 
 
-def _opened(folder: Path, store, width: int) -> tuple[np.memmap, np.ndarray]:
-    """The table (N, D), a memory map that can be written, and which of its rows are done (N,)."""
-    shape, note = (len(store), width), folder / "cache.json"
+def open_table(folder: Path, store, name: str, shape: tuple[int, int]) -> tuple[np.memmap, np.ndarray]:
+    """The table NAME.npy of a cache folder, float32 and writable, and which of its rows are done: none of a new store.
+
+    Raises InputError where it is damaged.
+    """
+    note = folder / "cache.json"
     if not note.is_file() or read_json(note).get("store") != store.fingerprint:
-        np.lib.format.open_memmap(folder / "features.npy", "w+", np.float32, shape).flush()
-        write_array(folder / "done.npy", np.zeros(len(store), bool))
+        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape).flush()
+        write_array(folder / "done.npy", np.zeros(shape[0], bool))
         write_json(note, {"store": store.fingerprint})
     try:
-        table = np.load(folder / "features.npy", mmap_mode="r+", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        table = np.load(folder / f"{name}.npy", mmap_mode="r+", allow_pickle=False)
+        if table.shape != shape or table.dtype != np.float32:
+            raise ValueError("its table has another shape")
+        return table, np.array(memory_map(folder / "done.npy", np.dtype(bool), shape[:1]))
+    except (OSError, ValueError, InputError) as error:
         raise InputError(f"{folder}: damaged ({error}); delete this folder, it will be made again") from error
-    if table.shape != shape or table.dtype != np.float32:
-        raise InputError(f"{folder}: damaged; delete this folder, it will be made again")
-    return table, np.array(memory_map(folder / "done.npy", np.dtype(bool), shape[:1]))
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes beside, then renames."""
     beside = path.with_name(path.name + ".part")
     with beside.open("wb") as file:
         np.save(file, array)

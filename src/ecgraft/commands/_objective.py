@@ -14,15 +14,12 @@ from ..record import UsageError
 from ..signal.recipe import Recipe
 
 JOINT, SUPERVISED = "joint", "supervised"
-LABELS = ("labels", "waves")  # what `supervised` needs
 VIEWS = {"gain": {"record": 1.5, "flip": 0.1}, "noise": {"share": 0.3}, "lead_loss": {"share": 0.25, "single": 0.35}}
 SUPERVISED_WEIGHTS = {"findings": 2.0}
 
 
 def needs(name: str, values: dict) -> set[str]:
     """What an objective reads of a batch besides the signal."""
-    if name == SUPERVISED:
-        return set(LABELS)
     plug = plugs.find("objectives", name)
     if name == JOINT:
         parts = configure(plug.Config, values, "objective joint").parts
@@ -32,9 +29,6 @@ def needs(name: str, values: dict) -> set[str]:
 
 def check(name: str, values: dict) -> None:
     """UsageError for an objective, or a setting of it, that cannot be."""
-    if name == SUPERVISED:
-        configure(supervised.Config, values, "objective supervised")
-        return
     config = configure(plugs.find("objectives", name).Config, values, f"objective {name}")
     for part, inner in config.parts.items() if name == JOINT else ():
         if part in (JOINT, SUPERVISED):

@@ -18,11 +18,11 @@ from ..nn import text
 from ..nn.text import TextEncoder
 from ..record import InputError
 from ..store import Store
-from ..store.layout import CACHE, LOCK, memory_map, read_json, write_json
+from ..store.layout import CACHE, LOCK, memory_map
 from ..store.lock import Lock
 from ..store.parallel import progress_bar
 from ..store.table import digest
-from ._features import write_array
+from ._features import open_table, write_array
 from ._text_side import text_graft
 
 BLOCK = 1024  # reports between two notes of what is done
@@ -140,7 +140,7 @@ def kept_texts(encoder: TextEncoder, store: Store, rows: np.ndarray | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     with Lock(folder / LOCK, f"{folder}: another process reads these reports", patience=3600):
         keys = np.unique(key[key >= 0])
-        table, done = _opened(folder, store, keys, int(encoder.identity["width"]))
+        table, done = open_table(folder, store, "embedding", (len(keys), int(encoder.identity["width"])))
         place = np.where(key >= 0, np.searchsorted(keys, key), -1)
         wanted, first = np.unique(place[rows], return_index=True)
         missing = (wanted >= 0) & ~done[wanted]
@@ -168,19 +168,3 @@ def _fill(encoder, store: Store, folder: Path, table, done, places, owners, prog
             done[block] = True
             write_array(folder / "done.npy", done)
             advance(len(block))
-
-
-def _opened(folder: Path, store: Store, keys: np.ndarray, width: int) -> tuple[np.memmap, np.ndarray]:
-    """The table (K, E), a memory map that can be written, and which of its rows are done (K,)."""
-    shape, note = (len(keys), width), folder / "cache.json"
-    if not note.is_file() or read_json(note).get("store") != store.fingerprint:
-        np.lib.format.open_memmap(folder / "embedding.npy", "w+", np.float32, shape).flush()
-        write_array(folder / "done.npy", np.zeros(len(keys), bool))
-        write_json(note, {"store": store.fingerprint})
-    try:
-        table = np.load(folder / "embedding.npy", mmap_mode="r+", allow_pickle=False)
-        if table.shape != shape or table.dtype != np.float32:
-            raise ValueError("its table has another shape")
-        return table, np.array(memory_map(folder / "done.npy", np.dtype(bool), shape[:1]))
-    except (OSError, ValueError, InputError) as error:
-        raise InputError(f"{folder}: damaged ({error}); delete this folder, it will be made again") from error

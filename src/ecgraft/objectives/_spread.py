@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 EVERY = 50  # steps between two looks at the singular values
+NARROW = 1.5  # effective rank below which features point in one direction; that of an untrained encoder is above 3
 
 
 @torch.no_grad()
@@ -18,10 +21,16 @@ def spread(z: Tensor, pairs: tuple[Tensor, Tensor] | None = None) -> dict[str, T
     rank        effective rank: exponential of the entropy of the normalised singular values (Roy & Vetterli 2007)
     uniformity  log of the mean of exp(-2 |z_i - z_j|^2) over pairs; alignment: mean |a_i - b_i|^2 of `pairs`
                 (Wang & Isola 2020)
+
+    Warns where the rank is below NARROW.
     """
     z = F.normalize(z.detach().float(), dim=-1)
     found = {"deviation": z.std(0, unbiased=False).mean(), "rank": effective_rank(z)}
     if len(z) > 1:
+        if found["rank"] < NARROW:
+            warnings.warn(
+                f"features collapse: effective rank {float(found['rank']):.2f} of {len(z)} records", stacklevel=2
+            )
         found["uniformity"] = torch.pdist(z).square().mul(-2).exp().mean().log()
     if pairs is not None:
         a, b = (F.normalize(side.detach().float(), dim=-1) for side in pairs)

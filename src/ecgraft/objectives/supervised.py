@@ -15,6 +15,8 @@ from ..signal.peaks import NEAR
 from ..tasks import Task
 from ..views import generator
 
+NEEDS: tuple[str, ...] = ("labels", "waves")  # for pretraining
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
