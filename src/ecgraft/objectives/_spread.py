@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EVERY = 50  # steps between two looks at the singular values
-NARROW = 1.5  # effective rank below which features point in one direction; that of an untrained encoder is above 3
+NARROW = 1.5  # effective rank below which all features point in one direction
 
 
 @torch.no_grad()
