@@ -3,6 +3,9 @@
 A plug has `Config`, `attach(encoder, config) -> names` (of the entries of the encoder's state that belong to the task:
 what is trained, and statistics that move), `detach(encoder)` and, where the algebra allows it, `merge(encoder)`. It is
 handed an encoder that is frozen and in eval mode, and frees its own part. The functions here do the rest.
+
+A plug whose layers have ranks also has `places(encoder, config) -> {layer: Place}` and `weights(encoder, config) -> {layer:
+module}`, the module by whose weight the importance of the layer is judged; then its `rank` may be "auto" (`allocate`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from .. import plugs
+from ..nn import frozen
 from ..record import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ def attach(encoder: nn.Module, name: str, values: dict | None = None) -> list[st
     encoder.requires_grad_(False)
     hold(encoder)
     saved = plug.attach(encoder, config)
+    frozen.freeze(encoder)
     original = {key: before[key].clone() for key in saved if key in before}
     encoder.attached = Attached(name, config, saved, original, free, training)
     return saved
@@ -52,6 +57,7 @@ def attach(encoder: nn.Module, name: str, values: dict | None = None) -> list[st
 def detach(encoder: nn.Module) -> None:
     """Take the adapter out; the encoder is then bit for bit what it was before `attach`."""
     state = _state(encoder)
+    frozen.thaw(encoder)
     plugs.find("adapters", state.name).detach(encoder)
     encoder.load_state_dict(state.original, strict=False)
     _forget(encoder)
@@ -65,6 +71,7 @@ def merge(encoder: nn.Module) -> None:
     plug = plugs.find("adapters", _state(encoder).name)
     if not hasattr(plug, "merge"):
         raise UsageError(f"adapter {encoder.attached.name!r} cannot be merged into the encoder")
+    frozen.thaw(encoder)
     plug.merge(encoder)
     _forget(encoder)
 

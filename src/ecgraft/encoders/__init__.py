@@ -11,6 +11,7 @@ Any T >= 1. Absent leads are zeroed whatever they hold; steps beyond `length` do
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .. import plugs
@@ -36,13 +37,22 @@ def build(name: str, values: dict | None = None) -> nn.Module:
 
 
 def features(encoder: nn.Module, x: Tensor, present: Tensor) -> list[Tensor]:  # (B, C, T), (B, C) -> [(B, D, N)]
-    """The outputs of the stages, run in order on the present leads."""
+    """The levels: what comes out of the stages, run in order on the present leads."""
+    return [level for _, level in walk(encoder, enter(encoder, x, present), present)]
+
+
+def enter(encoder: nn.Module, x: Tensor, present: Tensor) -> Tensor:  # (B, C, T), (B, C) -> what stage 0 reads
+    """The signal with absent leads zero, in the form that the first stage reads (an encoder's own `enter`)."""
     y = silence(encoder, x, present)
-    levels = []
-    for stage in encoder.stages:
+    return encoder.enter(y) if hasattr(encoder, "enter") else y
+
+
+def walk(encoder: nn.Module, y: Tensor, present: Tensor, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """(output, level) of each stage from number `first` on, which reads y. They are the same tensor, unless the encoder
+    makes its levels from the outputs (its own `level`)."""
+    for stage in encoder.stages[first:]:
         y = stage(y)
-        levels.append(y)
-    return levels
+        yield y, encoder.level(y, present) if hasattr(encoder, "level") else y
 
 
 def silence(encoder: nn.Module, x: Tensor, present: Tensor) -> Tensor:  # (B, C, T), (B, C) -> (B, C, T)

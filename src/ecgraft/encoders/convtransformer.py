@@ -32,6 +32,8 @@ class Config:
 
 
 class ConvTransformer(nn.Module):
+    low_rank = {"*.out": "none", "*.qkv": "three", "hidden": "always"}  # (adapters.rd_lora)
+
     def __init__(self, config: Config):
         super().__init__()
         self.config, self.leads, self.rate = config, config.leads, config.rate

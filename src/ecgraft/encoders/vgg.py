@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..nn import ConvNorm, masked_mean, steps
 from ..record import LEADS, UsageError
-from . import features, silence
+from . import features
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -59,18 +59,16 @@ class Vgg(nn.Module):
         self.width = C * inputs if config.branches == "separate" else inputs
 
     def forward(self, x: Tensor, present: Tensor) -> list[Tensor]:  # (B, C, T), (B, C) -> [(B, C D, N)]
+        return features(self, x, present)
+
+    def enter(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B C, 1, T) if shared
+        return x.reshape(-1, 1, x.shape[-1]) if self.shared else x
+
+    def level(self, y: Tensor, present: Tensor) -> Tensor:  # (B, C D, N) or (B C, D, N), (B, C) -> (B, C D, N)
         if self.branches == "joint":
-            return features(self, x, present)
-        B, C, T = x.shape
-        y = silence(self, x, present)
-        if self.shared:
-            y = y.reshape(B * C, 1, T)
-        weight, levels = self._weight(present), []
-        for stage in self.stages:
-            y = stage(y)
-            by_lead = y.reshape(B, C, -1, y.shape[-1]) * weight[:, :, None, None].to(y.dtype)
-            levels.append(by_lead.flatten(1, 2))
-        return levels
+            return y
+        by_lead = y.reshape(*present.shape, -1, y.shape[-1])  # (B, C, D, N)
+        return (by_lead * self._weight(present)[:, :, None, None].to(y.dtype)).flatten(1, 2)
 
     def pool(self, levels: list[Tensor], length: Tensor) -> Tensor:  # (B,) -> (B, C D), or (B, D) if shared
         e = levels[-1]

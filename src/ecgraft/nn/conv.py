@@ -19,7 +19,10 @@ ACTIVATIONS = {
 
 
 class ConvNorm(nn.Module):
-    """Convolution, BatchNorm, activation: the unit in which adapters find their place, by type and `kernel`."""
+    """Convolution, BatchNorm, activation: the unit in which adapters find their place, by type and `kernel`.
+
+    `adapter`, where there is one, stands between norm and activation.
+    """
 
     def __init__(
         self,
@@ -39,12 +42,14 @@ class ConvNorm(nn.Module):
         self.odd = reach % 2  # one sample more on the right than on the left
         self.conv = nn.Conv1d(inputs, outputs, kernel, stride, reach // 2, dilation, groups, bias)
         self.norm = nn.BatchNorm1d(outputs)
+        self.adapter: nn.Module | None = None
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B, D, ceil(T / stride))
         if self.odd:
             x = F.pad(x, (0, 1))
-        return self.activation(self.norm(self.conv(x)))
+        y = self.norm(self.conv(x))
+        return self.activation(y if self.adapter is None else self.adapter(y))
 
 
 def kaiming(module: nn.Module) -> nn.Module:

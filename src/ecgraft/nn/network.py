@@ -12,6 +12,7 @@ from torch import nn
 from ..record import UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
+from . import low_rank
 from .heads import Dense, Neighbours, Pooled, alone
 
 DENSE = ("waves", "beats", "peaks")  # kinds of task that are answered per sample
@@ -63,6 +64,7 @@ class Network(nn.Module):
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
         present, length = batch["present"], batch["length"]
+        self.draw(batch)
         x = self.recipe.normalise_batch(batch["x"], present, length)  # (B, C, T)
         together = [name for name, head in self.heads.items() if not self._alone(head)]
         out = self._answers(together, x, present, length)
@@ -72,6 +74,11 @@ class Network(nn.Module):
                 logits = self._answers([name], single, there, length.repeat_interleave(x.shape[1]))[name]
                 out[name] = logits.view(*x.shape[:2], *logits.shape[2:])
         return out
+
+    def draw(self, batch: dict) -> None:
+        """In training: decides what low-rank adapters leave out of this pass, from the batch's seed and step."""
+        if self.training and "step" in batch:
+            low_rank.draw(self.encoder, batch["seed"], batch["step"])
 
     def _answers(self, names: list[str], x, present, length) -> dict[str, torch.Tensor]:
         if not names:

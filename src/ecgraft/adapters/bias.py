@@ -1,0 +1,34 @@
+"""Only biases learn, those of norms among them (BitFit, Ben Zaken et al. 2022), and the head."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from . import _where
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Config:
+    """place: all, or last-N stages. norm: what BatchNorm's statistics are: frozen, or those of the batches."""
+
+    place: _where.Where = "all"
+    norm: _where.Statistics = "frozen"
+
+
+def attach(encoder: nn.Module, config: Config) -> list[str]:
+    layers = _where.inside(encoder, config.place)
+    every = _where.parameters(layers)
+    free = {name: value for name, value in every.items() if name.endswith(".bias")}
+    for parameter in free.values():
+        parameter.requires_grad_(True)
+    return [*free, *(_where.move_statistics(encoder, layers) if config.norm == "batch" else [])]
+
+
+def detach(encoder: nn.Module) -> None:
+    """Nothing was added; the weights are put back by `adapters.detach`."""
+
+
+def merge(encoder: nn.Module) -> None:
+    """Nothing was added: the encoder with other biases is a plain one."""
