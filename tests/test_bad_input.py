@@ -218,10 +218,12 @@ def test_classes_without_a_positive_record(capsys, tmp_path, folder):
         assert said(capsys, "import", folder, "--to", tmp_path / case, "--labels", table)[0] == 0
     to = tmp_path / "m"
     status, text = said(capsys, "adapt", tmp_path / "one", "--task", "own", "--to", to, *TINY)
-    assert status == 0 and "no positive training record of VT: the graft cannot learn it" in text
+    assert status == 1 and "VT has 0" in text and "rare=note" in text and not (to / "encoder.safetensors").exists()
+    status, text = said(capsys, "adapt", tmp_path / "one", "--task", "own", "--to", to, *TINY, "rare=note")
+    assert status == 0 and "VT has 0: too few to learn from" in text
     assert Model.load(to).graft("own").task.labels == ("AF", "VT")
     status, text = said(capsys, "adapt", tmp_path / "all", "--task", "own", "--to", tmp_path / "n", *TINY)
-    assert status == 1 and "no class has a positive record" in text and "label more records" in text
+    assert status == 1 and "AF has 0, VT has 0" in text and "Label more records" in text
     assert not (tmp_path / "n" / "encoder.safetensors").exists()
 
 

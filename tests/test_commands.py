@@ -19,7 +19,7 @@ from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store
 
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
-QUICK = {"steps": 4, "batch": 8, "progress": False}
+QUICK = {"steps": 4, "batch": 8, "rare": "note", "progress": False}
 
 
 @pytest.fixture(scope="module")

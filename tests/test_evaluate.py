@@ -27,7 +27,7 @@ from ecgraft.tasks import Task
 from ecgraft.training import Examples
 
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
-QUICK = {"steps": 4, "batch": 8, "progress": False}
+QUICK = {"steps": 4, "batch": 8, "rare": "note", "progress": False}
 
 
 @pytest.fixture(scope="module")

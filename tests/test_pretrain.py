@@ -97,7 +97,9 @@ def test_reports_leave_a_text_side(made, two, tmp_path):
 def test_records_of_the_pool_are_not_tested_on(made, two, tmp_path):
     """Refused where they stand in the test part of another store; the pool's own test part is clean."""
     folder = shutil.copytree(made("simclr")[0], tmp_path / "m")
-    ecgraft.adapt(two[0], task="findings", to=folder, adapter="linear", steps=2, batch=8, seconds=2.0, progress=False)
+    ecgraft.adapt(
+        two[0], task="findings", to=folder, adapter="linear", steps=2, batch=8, seconds=2.0, rare="note", progress=False
+    )
     given = {"model": str(folder), "task": "findings", "replicates": 5, "gallery": 0, "subsets": False}
     clean = ecgraft.evaluate(two[0], **given, to=tmp_path / "a", progress=False)
     assert clean["leaks"] == {"rule": "refuse", "left out": 0} and clean["records"] == 8

@@ -27,7 +27,7 @@ def made(tmp_path_factory):
     ecgraft.simulate(to=top / "learnt", count=60, seed=1, **given)
     ecgraft.simulate(to=top / "new", count=20, seed=2, **given)
     Model.fresh("resnet18", SMALL).save(top / "model")
-    options = {"adapter": "linear", "seconds": 6.0, "steps": 3, "batch": 8, "progress": False}
+    options = {"adapter": "linear", "seconds": 6.0, "steps": 3, "batch": 8, "rare": "note", "progress": False}
     ecgraft.adapt(top / "learnt", task="findings", to=top / "model", **options)
     return top
 
@@ -146,7 +146,7 @@ def test_the_records_of_an_encoder_travel_in_its_file(made, tmp_path):
 
 
 def test_a_graft_that_goes_on_from_another_has_seen_what_that_has(made, tmp_path, monkeypatch):
-    options = {"adapter": "linear", "seconds": 6.0, "steps": 3, "batch": 8, "progress": False}
+    options = {"adapter": "linear", "seconds": 6.0, "steps": 3, "batch": 8, "rare": "note", "progress": False}
     monkeypatch.setattr(_seen, "KEYS", (2, 4))
     given = {"model": str(made / "model"), "task": "findings"}
     ecgraft.adapt(made / "new", to=tmp_path / "on", **given, **options)

@@ -4,19 +4,21 @@ A plug has `Config`, `attach(encoder, config) -> names` (of the entries of the e
 what is trained, and statistics that move), `detach(encoder)` and, where the algebra allows it, `merge(encoder)`. It is
 handed an encoder that is frozen and in eval mode, and frees its own part. The functions here do the rest.
 
-A plug whose layers have ranks also has `places(encoder, config) -> {layer: Place}` and `weights(encoder, config) -> {layer:
-module}`, the module by whose weight the importance of the layer is judged; then its `rank` may be "auto" (`allocate`).
+A plug whose layers have ranks also has `places(encoder, config) -> {layer: Place}` and `weights(encoder, config) ->
+{layer: module}`, the module by whose weight the importance of the layer is judged; `attach` is then handed a rank for
+each layer that gets one as `config.rank`. Its `rank` may be "auto", which is found out before it is attached.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from .. import plugs
 from ..nn import frozen
 from ..record import InputError, UsageError
+from . import _ranks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,7 +39,8 @@ class Attached:
 def attach(encoder: nn.Module, name: str, values: dict | None = None) -> list[str]:
     """Put adapter `name` into the encoder, which then computes as before; all else is frozen, buffers included.
 
-    Returns the names of the tensors that a graft saves. Raises UsageError where an adapter is attached already.
+    Returns the names of the tensors that a graft saves. Raises UsageError where an adapter is attached already, and
+    where its settings do not fit the encoder, which is then as it was.
     """
     if hasattr(encoder, "attached"):
         raise UsageError(f"the encoder carries adapter {encoder.attached.name!r}; detach it before you attach {name!r}")
@@ -45,13 +48,27 @@ def attach(encoder: nn.Module, name: str, values: dict | None = None) -> list[st
     config = plugs.configure(plug.Config, values, f"adapter {name}")
     before, training = encoder.state_dict(), encoder.training
     free = {key for key, p in encoder.named_parameters() if p.requires_grad}
+    encoder.attached = Attached(name, config, [], {}, free, training)
     encoder.requires_grad_(False)
     hold(encoder)
-    saved = plug.attach(encoder, config)
+    try:
+        if hasattr(plug, "places"):
+            config = encoder.attached.config = _settled(name, plug, encoder, config)
+        saved = plug.attach(encoder, config)
+    except Exception:
+        _forget(encoder)
+        raise
     frozen.freeze(encoder)
-    original = {key: before[key].clone() for key in saved if key in before}
-    encoder.attached = Attached(name, config, saved, original, free, training)
+    encoder.attached.saved = saved
+    encoder.attached.original = {key: before[key].clone() for key in saved if key in before}
     return saved
+
+
+def _settled(name: str, plug, encoder: nn.Module, config):
+    """The settings with a rank for each layer, so that a graft does not depend on rules and defaults."""
+    whole = sum(p.numel() for p in encoder.parameters())
+    ranks = _ranks.resolve(name, plug.places(encoder, config), config.rank, config.budget, whole)
+    return replace(config, rank=ranks, budget=None)
 
 
 def detach(encoder: nn.Module) -> None:

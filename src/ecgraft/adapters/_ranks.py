@@ -1,4 +1,6 @@
-"""How many ranks each layer gets: a number, patterns of names, a budget of parameters, or by importance (Zhou et al. 2024).
+"""How many ranks each layer gets: a number, patterns of names, a budget of parameters, or by importance.
+
+The rules by importance are those of Zhou et al. 2024, and one that goes by a budget.
 
 `Rank` is the part of an adapter's settings that says so; `resolve` makes of it a rank by layer.
 """
@@ -18,7 +20,7 @@ from ..record import UsageError
 
 AUTO = "auto"
 Rank = int | dict[str, int] | Literal["auto"]
-Budget = Annotated[float, Field(gt=0)] | None
+Budget = Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
 
 
 @plain(frozen=True)
@@ -65,12 +67,14 @@ GRID = (0.2, 0.4, 0.6, 0.8)  # shares that are tried
 def resolve(adapter: str, places: dict[str, Place], rank: Rank, budget: float | None, whole: int) -> dict[str, int]:
     """The rank of each layer that gets one. `budget`: parameters, or below 1 a share of the encoder's `whole`.
 
-    A number holds for all layers; one that is too small for it gets as many as it can have. A pattern (the first that fits
-    a layer's name counts, 0 and no pattern leave it alone) is taken by its word. With a budget the rank is the largest
-    that fits in, at most `rank`. Raises UsageError for ranks that no layer can have.
+    A number holds for all layers; one that is too small for it gets as many as it can have. A pattern (the first that
+    fits a layer's name counts, 0 and no pattern leave it alone) is taken by its word. With a budget a number is
+    not looked at: the rank is the largest that fits in. Raises UsageError for ranks that no layer can have.
     """
     if rank == AUTO:
-        raise UsageError(f"adapter {adapter}: rank=auto is found out from labelled records (ecgraft adapt); give a number")
+        raise UsageError(
+            f"adapter {adapter}: rank=auto is found out from labelled records (ecgraft adapt); give a number"
+        )
     if isinstance(rank, dict):
         ranks = _by_pattern(adapter, places, rank)
         if budget is not None and spent(places, ranks) > parameters(budget, whole):
@@ -79,13 +83,17 @@ def resolve(adapter: str, places: dict[str, Place], rank: Rank, budget: float | 
                 f"{parameters(budget, whole):,}; lower the ranks or raise adapter_config.budget"
             )
         return ranks
-    largest = max((place.most for place in places.values()), default=0)
-    if rank < 1 or rank > largest:
-        raise UsageError(
-            f"adapter {adapter}: rank {rank}; its {len(places)} layers can have 1 to {largest} (--rank {min(8, largest)})"
-        )
+    if not places:
+        raise UsageError(f"adapter {adapter} finds no layer to work in; widen adapter_config.place (last-2 ... all)")
+    widest = max(places, key=lambda name: places[name].most)
+    largest = places[widest].most
     if budget is not None:
-        rank = _fitting(adapter, places, parameters(budget, whole), rank)
+        return _all(places, _fitting(adapter, places, parameters(budget, whole), largest))
+    if not 1 <= rank <= largest:
+        raise UsageError(
+            f"adapter {adapter}: rank {rank}; its {len(places)} layers can have 1 to {largest}, the most in {widest!r} "
+            f"(adapter_config.rank={min(8, largest)})"
+        )
     return _all(places, rank)
 
 
@@ -97,6 +105,8 @@ def by_importance(
     Raises UsageError where not even the low ranks fit into the budget, or where the rule needs one and there is none.
     """
     low = chosen.low or max(1, chosen.high // 2)
+    if low > chosen.high:
+        raise UsageError(f"allocation: low {low} is more than high {chosen.high}; lower allocation.low")
     ranks, high = _all(places, low), _all(places, chosen.high)
     if chosen.rule == "share":
         order = sorted(places, key=lambda name: -importance[name])  # sorted is stable
@@ -146,7 +156,8 @@ def _by_pattern(adapter: str, places: dict[str, Place], patterns: dict[str, int]
     for name, rank in ranks.items():
         if not 1 <= rank <= places[name].most:
             raise UsageError(
-                f"adapter {adapter}: rank {rank} is larger than layer {name!r}, which can have 1 to {places[name].most}"
+                f"adapter {adapter}: layer {name!r} cannot have rank {rank} (adapter_config.rank); 1 to "
+                f"{places[name].most}, or 0 for none"
             )
     unused = [pattern for pattern in patterns if not any(said({pattern: 1}, name) for name in places)]
     if unused:

@@ -43,13 +43,25 @@ def parameters(layers: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
     }
 
 
+def learn(found: dict[str, nn.Parameter]) -> list[str]:
+    """Frees parameters; gives their names."""
+    for parameter in found.values():
+        parameter.requires_grad_(True)
+    return list(found)
+
+
+def biases(layers: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """The biases of the layers, the shifts of norms among them, by name."""
+    return {name: value for name, value in parameters(layers).items() if name.endswith(".bias")}
+
+
 def move_statistics(encoder: nn.Module, layers: dict[str, nn.Module]) -> list[str]:
     """Lets the BatchNorms among `layers` follow the batches in training; names of what then moves. Others are held."""
     release(encoder)
     moving = {name: layer for name, layer in layers.items() if isinstance(layer, _BatchNorm)}
     for name, layer in encoder.named_modules():
-        if isinstance(layer, _BatchNorm) and name not in moving:
-            hold(layer)
+        if isinstance(layer, _BatchNorm):
+            release(layer) if name in moving else hold(layer)
     return [f"{name}.{key}" for name, layer in moving.items() for key, _ in layer.named_buffers(recurse=False)]
 
 

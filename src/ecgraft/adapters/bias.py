@@ -19,10 +19,7 @@ class Config:
 
 def attach(encoder: nn.Module, config: Config) -> list[str]:
     layers = _where.inside(encoder, config.place)
-    every = _where.parameters(layers)
-    free = {name: value for name, value in every.items() if name.endswith(".bias")}
-    for parameter in free.values():
-        parameter.requires_grad_(True)
+    free = _where.learn(_where.biases(layers))
     return [*free, *(_where.move_statistics(encoder, layers) if config.norm == "batch" else [])]
 
 

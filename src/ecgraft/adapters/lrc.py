@@ -1,8 +1,8 @@
 """LRC-Adapter (Wang et al. 2025, TAC-ECG): a serial bottleneck of 1x1 convolutions after the norm of every ConvNorm
 with a kernel longer than 1, in a frozen encoder: y' = y + W2 ReLU(W1 y), and the activation on y'.
 
-W2 = 0 at the start, so that the encoder computes what it did, to the bit. 2 r C parameters a layer. Because of its ReLU it
-cannot be merged. It mixes all channels of a layer, those of separate branches too.
+W2 = 0 at the start, so that the encoder computes what it did, to the bit. 2 r C parameters a layer. Because of its ReLU
+it cannot be merged. It mixes all channels of a layer, those of separate branches too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from . import _ranks, _where
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
     """rank    a number, ranks by layer name pattern ({"stages.0.*": 4, "*": 8}; 0: none there), or auto
-    budget     most parameters of the adapters, below 1 a share of the encoder's; `rank` is then the most a layer gets
+    budget     most parameters of the adapters, below 1 a share of the encoder's; a number as `rank` is then
+               not looked at
     place      all, or last-N: only in the last N stages, so that what lies below can be shared and computed once
     norm       frozen: BatchNorm as pretrained; batch: its statistics follow the task's batches; affine: and its scale
                and shift are learnt too. What moves is the task's own
@@ -61,20 +62,18 @@ def weights(encoder: nn.Module, config: Config) -> dict[str, nn.Module]:
 
 
 def attach(encoder: nn.Module, config: Config) -> list[str]:
-    layers, whole = _where.inside(encoder, config.place), sum(p.numel() for p in encoder.parameters())
-    ranks = _ranks.resolve("lrc", places(encoder, config), config.rank, config.budget, whole)
-    for name, rank in ranks.items():
+    layers = _where.inside(encoder, config.place)
+    for name, rank in config.rank.items():
         layer = layers[name]
         layer.adapter = Bottleneck(layer.conv.out_channels, rank).to(layer.conv.weight)
-    saved = [f"{name}.adapter.{key}" for name in ranks for key in ("down", "up")]
+    saved = [f"{name}.adapter.{key}" for name in config.rank for key in ("down", "up")]
     if config.norm == "frozen":
         return saved
     moved = _where.move_statistics(encoder, layers)
+    if config.norm == "batch":
+        return saved + moved
     norms = {name: layer for name, layer in layers.items() if isinstance(layer, _where.NORMS)}
-    learnt = _where.parameters(norms) if config.norm == "affine" else {}
-    for parameter in learnt.values():
-        parameter.requires_grad_(True)
-    return saved + moved + list(learnt)
+    return saved + moved + _where.learn(_where.parameters(norms))
 
 
 def detach(encoder: nn.Module) -> None:

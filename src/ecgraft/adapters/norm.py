@@ -19,9 +19,8 @@ class Config:
 
 def attach(encoder: nn.Module, config: Config) -> list[str]:
     layers = _where.inside(encoder, config.place)
-    free = _where.parameters({name: layer for name, layer in layers.items() if isinstance(layer, _where.NORMS)})
-    for parameter in free.values():
-        parameter.requires_grad_(True)
+    norms = {name: layer for name, layer in layers.items() if isinstance(layer, _where.NORMS)}
+    free = _where.learn(_where.parameters(norms))
     return [*free, *(_where.move_statistics(encoder, layers) if config.norm == "batch" else [])]
 
 

@@ -1,8 +1,8 @@
 """RD-LoRA (Zhou et al. 2024, CE-SSL): a low-rank part beside every convolution and linear layer of a frozen encoder,
 each left out of a training step with probability p; biases and the shift of norms are learnt too.
 
-p = 0 is plain LoRA (Hu et al. 2022). B = 0 at the start. An encoder may say what is special about its matrices (`low_rank`,
-by pattern): "none", "three" in one, "always" there. nn.low_rank has the algebra.
+p = 0 is plain LoRA (Hu et al. 2022). B = 0 at the start. An encoder may say what is special about its matrices
+(`low_rank`, by pattern): "none", "three" in one, "always" there. nn.low_rank has the algebra.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from . import _ranks, _where
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
     """rank    a number, ranks by layer name pattern ({"*.conv": 8}; 0: none there), or auto
-    budget     most parameters of the low-rank parts, below 1 a share of the encoder's; `rank` is then the most
+    budget     most parameters of the low-rank parts, below 1 a share of the encoder's; a number as
+               `rank` is then not looked at
     p          probability of leaving a layer's part out of a training step
     scaling    expectation: inference has the factor 1 - p; inverted: training has 1 / (1 - p), as exports need it
     biases     whether biases and the shift of norms are learnt
@@ -52,20 +53,15 @@ def weights(encoder: nn.Module, config: Config) -> dict[str, nn.Module]:
 
 def attach(encoder: nn.Module, config: Config) -> list[str]:
     layers, found = _where.inside(encoder, config.place), places(encoder, config)
-    whole = sum(p.numel() for p in encoder.parameters())
-    ranks = _ranks.resolve("rd_lora", found, config.rank, config.budget, whole)
     _where.hold_statistics(encoder)
     special = getattr(encoder, "low_rank", {})
-    for number, (name, rank) in enumerate(ranks.items()):
+    for number, (name, rank) in enumerate(config.rank.items()):
         p = 0.0 if low_rank.said(special, name) == "always" else config.p
         part = low_rank.Part(number, rank, found[name].parts, p, config.scaling == "inverted")
         low_rank.add(layers[name], part)
-    saved = [f"{name}.{key}" for name in ranks for key in ("down", "up")]
+    saved = [f"{name}.{key}" for name in config.rank for key in ("down", "up")]
     if config.biases:
-        biases = {name: value for name, value in _where.parameters(layers).items() if name.endswith(".bias")}
-        for parameter in biases.values():
-            parameter.requires_grad_(True)
-        saved += biases
+        saved += _where.learn(_where.biases(layers))
     return saved + (_where.move_statistics(encoder, layers) if config.norm == "batch" else [])
 
 

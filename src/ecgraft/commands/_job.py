@@ -30,13 +30,16 @@ from ..record import InputError
 from ..signal.recipe import Recipe
 from ..training import Config as Training
 from ..training import Examples, Result, Sampler, fit
+from ..training.cost import StepCost, step_cost
 from ..training.loop import CHECKPOINT
-from . import _calibrate, _probe, _score
+from . import _allocation, _calibrate, _kept, _probe, _score, _semi
 from ._examples import Corpus, window_recipe
 from ._features import features, kept_features
 from ._say import say
+from ._unlabelled import Unlabelled, rest_of
 
 TRAINING = {"rate": 1e-3, "average": 0.98}  # where adapting differs from the defaults of training.Config
+LEAST = 2  # positive records of a label, to learn it from
 PASSES, STEPS = 40, (200, 3000)  # how long a graft is trained where nobody says so
 
 
@@ -45,10 +48,14 @@ class Settings:
     """How a graft is trained.
 
     adapter         what may change in the encoder, by name
-    adapter_config  settings of the adapter
+    adapter_config  settings of the adapter; rank: auto finds the ranks of its layers out from the labelled records
+    semi            how records without labels are learnt from too: semi_bn, fixmatch, mean_teacher; none by default
+    semi_config     settings of that
+    tail            unlabelled windows in a step, as a share of the labelled ones
     seconds         window, s (default: the encoder's own)
     batch           windows in a step
     balance         0: records in turn; 1: classes equally often
+    rare            what to do about labels with fewer than two positive records: refuse them, or note it and go on
     smoothing       share of a class target that is spread over the other classes
     augment         views that are laid over the training windows, by name, with their settings
     start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
@@ -57,13 +64,18 @@ class Settings:
     training        steps, rate ... (training.Config); where they are not given: TRAINING, and `fitting_steps`
     calibrate       how probabilities are corrected on the validation part: temperature, isotonic or none
     coverage        share of the records whose true answer is to be among those that are called possible
+    cache           keep what frozen layers compute, where nothing random comes before them
     """
 
     adapter: str = "full"
     adapter_config: dict = Field(default_factory=dict)
+    semi: str = ""
+    semi_config: dict = Field(default_factory=dict)
+    tail: float = Field(1.0, ge=0)
     seconds: float | None = Field(None, gt=0)
     batch: int = Field(32, ge=1)
     balance: float = Field(0.0, ge=0, le=1)
+    rare: Literal["refuse", "note"] = "refuse"
     smoothing: float = Field(0.0, ge=0, lt=1)
     augment: dict[str, dict] = Field(default_factory=lambda: {"gain": {}, "noise": {}, "lead_loss": {}})
     start: Literal["graft", "new"] = "graft"
@@ -71,6 +83,7 @@ class Settings:
     training: dict = Field(default_factory=dict)
     calibrate: Literal["temperature", "isotonic", "none"] = "temperature"
     coverage: float = Field(0.9, gt=0, lt=1)
+    cache: bool = True
 
 
 def with_defaults(options: Settings, steps: int, seed: int) -> Settings:
@@ -96,6 +109,11 @@ class Job:
     start: Graft | None = None  # whose head the new one may begin from
     device: torch.device | str = "cpu"
     progress: bool = True
+    unlabelled: Unlabelled | None = None  # what `semi` learns from
+    allocated: dict = dataclasses.field(default_factory=dict)  # how ranks were found out
+    measure: bool = False  # what memory a step needs, before the first
+    step_cost: StepCost | None = None
+    kept: _kept.Kept | None = dataclasses.field(default=None, init=False)  # while it trains: what frozen layers gave
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -115,12 +133,16 @@ class Job:
         With a folder a run that was interrupted, even in `save`, goes on when the same one is asked for again.
         """
         _probe.check(self.options)
-        network = self._network()
+        _allocation.check(self.options)
+        _semi.check(self.options)
         self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
         self._check_classes()
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
         if folder:
             self._claim(folder)
+        if _allocation.wanted(self.options):
+            self._allocate(examples)
+        network = self._network()
         self.result = self._filled(network) if self.voting else self._fitted(network, examples, calibration, folder)
         graft = self._pack(network.to("cpu").eval(), calibration, self.result)
         save(graft)
@@ -139,20 +161,53 @@ class Job:
         learner, augment = network, views.build(self.options.augment, self.recipe)
         if self.probing:
             (learner, examples), augment = self._probing(network, examples), None
+        elif self.options.cache and not self.options.augment and not self.options.semi:
+            rows = np.union1d(self.train, self.validation)
+            self.kept = _kept.keep(
+                network, self.model.fingerprint, self.cache, rows, self.device, self._note, self.progress
+            )
+        if self.kept:
+            learner, examples = self.kept.network, replace(examples, cache=self.kept.cache)
         loss = Loss(smoothing=self.options.smoothing)
-        sampler = Sampler(
-            examples, self.options.batch, self.recipe.samples,
-            seed=self.training.seed, balance=self.options.balance, device=self.device,
-        )  # fmt: skip
+        sampler = self._sampler(examples, self.options.balance)
         score = self._score(calibration)
+        objective = Supervised(learner, {self.name: self.corpus.task}, loss, augment)
+        if self.options.semi:
+            found = self._unlabelled(examples.index)
+            objective, sampler = _semi.around(objective, sampler, found, self.options, self.training.steps)
+        self.step_cost = step_cost(objective, sampler(0)) if self.measure else None
         result = fit(
-            Supervised(learner, {self.name: self.corpus.task}, loss, augment), sampler, self.training,
+            objective, sampler, self.training,
             validate=(lambda made: score(made.network)) if len(self.validation) else None,
             device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
         )  # fmt: skip
         if self.probing:
             learner.fold()
+        self.kept = None
         return result
+
+    def _sampler(self, examples: Examples, balance: float) -> Sampler:
+        seed, samples = self.training.seed, self.recipe.samples
+        return Sampler(examples, self.options.batch, samples, seed=seed, balance=balance, device=self.device)
+
+    def _unlabelled(self, labelled: np.ndarray) -> Examples:
+        """The unlabelled records that are like the labelled ones: `unlabelled`, or the rest of the store."""
+        if self.unlabelled is None:
+            self.unlabelled = rest_of(self.corpus, np.union1d(self.train, self.validation))
+        return self.unlabelled.examples(self.recipe, self.cache.present[labelled], self.progress)
+
+    def _allocate(self, examples: Examples) -> None:
+        """Finds the ranks that the labelled records ask for; they stand in the options from now on."""
+        plain = self._network(replace(self.options, adapter="linear", adapter_config={}))
+        adapters.detach(plain.encoder)
+        objective = Supervised(plain, {self.name: self.corpus.task}, Loss(smoothing=self.options.smoothing))
+        found = _allocation.found(objective, self._sampler(examples, 0.0), self.options, self.device)
+        trials = [replace(self, options=options, progress=False) for options in found.options]
+        if len(trials) > 1:  # chosen on the validation part
+            for trial in trials:
+                trial.run()
+            found.scores = [trial.result.score for trial in trials]
+        self.options, self.allocated = found.best(), found.card()
 
     def answer(self, network: Network | _probe.Probe, rows: np.ndarray) -> _score.Answers:
         """What a network of this job, or a probe in the making, says of records."""
@@ -161,13 +216,14 @@ class Job:
             return _score.Answers(
                 rows, logits=_probe.logits(network.eval().heads[self.name], h, self.device), features=h
             )
-        return _score.answer(network, self.corpus, rows, self.cache, device=self.device)
+        onward = self.kept is not None and network is self.kept.network
+        return _score.answer(network, self.corpus, rows, self.kept.cache if onward else self.cache, device=self.device)
 
     @property
     def probing(self) -> bool:
         """Whether there is only a head per record on features that never change, so that they are computed once."""
         options = self.options
-        fixed = self.voting or (options.adapter == "linear" and not options.augment)
+        fixed = self.voting or (options.adapter == "linear" and not options.augment and not options.semi)
         return fixed and self.corpus.task.kind not in DENSE
 
     @property
@@ -177,6 +233,8 @@ class Job:
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """The pooled features of the model's own encoder, (n, D)."""
+        if not self.options.cache:
+            return features(self.model.encoder, self.recipe, self.cache, rows, self.device)
         return kept_features(self.model, self.recipe, self.cache, rows, self.device)
 
     def _probing(self, network: Network, examples: Examples) -> tuple[_probe.Probe, _probe.FeatureExamples]:
@@ -192,6 +250,7 @@ class Job:
         run |= {
             "start": self.continues,
             "store": self.corpus.store.fingerprint,
+            "unlabelled": [self.unlabelled.store.fingerprint, self.unlabelled.rows.tolist()] if self.unlabelled else [],
             "train": self.train.tolist(),
             "held": self.validation.tolist(),
         }
@@ -202,13 +261,14 @@ class Job:
             folder.mkdir(parents=True)
             note.write_text(key)
 
-    def _network(self) -> Network:
+    def _network(self, options: Settings | None = None) -> Network:
         """The model's encoder, copied, with the adapter in it, and a new head."""
+        options = options or self.options
         with torch.random.fork_rng():
             torch.manual_seed(self.training.seed)
             encoder = copy.deepcopy(self.model.encoder)
-            adapters.attach(encoder, self.options.adapter, self.options.adapter_config)
-            head = build_head(self.corpus.task, encoder, self.options.head)
+            adapters.attach(encoder, options.adapter, options.adapter_config)
+            head = build_head(self.corpus.task, encoder, options.head)
         if self.continues:
             head.load_state_dict(self.start.part("head"))
         return Network(encoder, {self.name: head}, self.recipe)
@@ -245,14 +305,17 @@ class Job:
         if self.corpus.task.kind not in ("multiclass", "multilabel"):
             return
         positive = (self.corpus.y[self.train] * self.corpus.known_each[self.train]).sum(0)
-        without = [label for label, n in zip(self.corpus.task.labels, positive) if n == 0]
-        if len(without) == len(self.corpus.task.labels):
+        few = {label: int(n) for label, n in zip(self.corpus.task.labels, positive) if n < LEAST}
+        if not few or self.continues:
+            return
+        counts = ", ".join(f"{label} has {n}" for label, n in few.items())
+        where = f"task {self.corpus.task.name!r}, {len(self.train)} training records of {self.corpus.store.path}"
+        if self.options.rare == "refuse" or len(few) == len(self.corpus.task.labels):
             raise InputError(
-                f"task {self.corpus.task.name!r}: no class has a positive record in the training part of "
-                f"{self.corpus.store.path}; label more records, or give a larger --budget"
+                f"{where}: a label needs {LEAST} positive records to be learnt from, and {counts}. Label more records, "
+                "give a larger --budget, leave these labels out of the task, or go on all the same with rare=note"
             )
-        if without:
-            self._note(f"no positive training record of {', '.join(without)}: the graft cannot learn it")
+        self._note(f"{where}: {counts}: too few to learn from")
 
     def _note(self, text: str) -> None:
         if self.progress:
@@ -274,6 +337,7 @@ class Job:
         tensors = {f"encoder.{key}": value for key, value in adapters.saved(network.encoder).items()}
         tensors |= {f"head.{key}": value for key, value in network.heads[self.name].state_dict().items()}
         tensors |= fitted.tensors
+        config = asdict(network.encoder.attached.config)  # with the ranks of each layer, whatever the defaults become
         card = {
             "date": datetime.date.today().isoformat(),
             "records": {"train": len(self.train), "validation": len(self.validation)},
@@ -282,11 +346,17 @@ class Job:
             "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
+        card |= {"allocation": self.allocated} if self.allocated else {}
+        if found and self.corpus.y is not None and self.corpus.task.labels:
+            positive = (self.corpus.y[self.validation] * self.corpus.known_each[self.validation]).sum(0)
+            card["positives"] = {label: int(n) for label, n in zip(self.corpus.task.labels, positive)}
+        if self.unlabelled is not None:
+            card["records"]["unlabelled"] = len(self.unlabelled.rows)
         if self.voting:
             card["neighbours"] = _probe.told(len(self.train))
         return Graft(
             self.name, self.corpus.task, self.recipe, self.options.adapter, asdict(self.options.head),
             self.model.fingerprint, {key: value.detach().clone() for key, value in tensors.items()},
-            adapter_config=self.options.adapter_config, thresholds=fitted.thresholds, calibration=fitted.calibration,
+            adapter_config=config, thresholds=fitted.thresholds, calibration=fitted.calibration,
             conformal=fitted.conformal, distance=fitted.distance, card=card,
         )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import ModuleType
 
 from torch import nn
 
 from .. import plugs, tasks, views
 from ..nn.network import HeadConfig, Network, build_head
-from ..objectives import supervised
+from ..objectives import PRETRAIN, stage, supervised
 from ..plugs import configure
 from ..record import UsageError
 from ..signal.recipe import Recipe
@@ -18,9 +19,21 @@ VIEWS = {"gain": {"record": 1.5, "flip": 0.1}, "noise": {"share": 0.3}, "lead_lo
 SUPERVISED_WEIGHTS = {"findings": 2.0}
 
 
+def find(name: str) -> ModuleType:
+    """The objective of that name. UsageError for one that is not for pretraining."""
+    plug = plugs.find("objectives", name)
+    if stage(plug) != PRETRAIN:
+        others = [other for other in plugs.names("objectives") if stage(plugs.find("objectives", other)) == PRETRAIN]
+        raise UsageError(
+            f"objective {name}: it learns beside labels, so it is for ecgraft adapt (semi={name}); pretraining takes "
+            + ", ".join(others)
+        )
+    return plug
+
+
 def needs(name: str, values: dict) -> set[str]:
     """What an objective reads of a batch besides the signal."""
-    plug = plugs.find("objectives", name)
+    plug = find(name)
     if name == JOINT:
         parts = configure(plug.Config, values, "objective joint").parts
         return set().union(*(needs(part, {}) for part in parts))
@@ -29,7 +42,7 @@ def needs(name: str, values: dict) -> set[str]:
 
 def check(name: str, values: dict) -> None:
     """UsageError for an objective, or a setting of it, that cannot be."""
-    config = configure(plugs.find("objectives", name).Config, values, f"objective {name}")
+    config = configure(find(name).Config, values, f"objective {name}")
     for part, inner in config.parts.items() if name == JOINT else ():
         if part in (JOINT, SUPERVISED):
             raise UsageError(f"objective joint: {part} compares no views, so it cannot be a part")
@@ -40,7 +53,7 @@ def has_noise(name: str, values: dict) -> bool:
     """Whether an objective lays noise over what it shows the encoder."""
     if name == SUPERVISED:
         return "noise" in VIEWS
-    config = configure(plugs.find("objectives", name).Config, values, f"objective {name}")
+    config = configure(find(name).Config, values, f"objective {name}")
     return "noise" in (getattr(config, "views", None) or {})
 
 
@@ -52,7 +65,7 @@ def build(name: str, values: dict, known: dict, encoder: nn.Module, recipe: Reci
     """
     if name == SUPERVISED:
         return _supervised(values, encoder, recipe, noise)
-    plug = plugs.find("objectives", name)
+    plug = find(name)
     given = {key: value for key, value in known.items() if key in plug.Config.__dataclass_fields__}
     config = configure(plug.Config, given | values, f"objective {name}")
     if noise and getattr(config, "views", None):

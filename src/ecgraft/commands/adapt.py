@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 
-from .. import tasks
+from .. import plugs, tasks
+from ..adapters._ranks import AUTO
 from ..model import Graft, Model
 from ..model.graft import check_name
 from ..model.model import DEFAULT
@@ -19,6 +21,10 @@ from . import _seen
 from ._examples import Corpus
 from ._job import Job, Settings, fitting_steps, with_defaults
 from ._say import say
+from ._unlabelled import of_store
+
+
+USUAL = "lrc"  # adapter; an untrained encoder has to learn as a whole
 
 
 def adapt(
@@ -28,8 +34,14 @@ def adapt(
     to: Annotated[Path, "model folder to write; if it is there, the graft is added to it"],
     model: Annotated[str, "model folder or encoder file to stand on (default: TO, else that of ecgraft)"] = "",
     encoder: Annotated[str, "start from an untrained encoder of this name instead of a model"] = "",
-    adapter: Annotated[str, "what may change: linear (head only) or full"] = "full",
+    adapter: Annotated[
+        str, "linear (the head alone), lrc, rd_lora, norm, bias, full, auto (default: lrc, or full)"
+    ] = "",
+    rank: Annotated[str, "of lrc and rd_lora: a number, auto (by importance), or 3% (of the encoder's weights)"] = "",
     budget: Annotated[float, "labelled records to use: below 1 a share, above it a number; 1 = all"] = 1.0,
+    semi: Annotated[str, "learn from records without labels too: semi_bn, fixmatch or mean_teacher"] = "",
+    unlabelled: Annotated[Path | None, "store of records without labels (default: the rest of STORE)"] = None,
+    minutes: Annotated[float, "for --adapter auto: time to find the best one in"] = 10.0,
     name: Annotated[str, "name of the graft (default: the task's)"] = "",
     steps: Annotated[int, "training steps (0: chosen by the number of records)"] = 0,
     seed: Annotated[int, "seed of the choice of records, the head and the batches"] = 0,
@@ -42,17 +54,31 @@ def adapt(
     corpus = Corpus.open(opened, tasks.find(task, opened))
     base, start = open_base(Path(to), model, encoder, seed)
     train, validation = corpus.few(budget, seed)
-    options = configure(Settings, {"adapter": adapter, **settings}, "adapt")
+    auto, adapter = adapter == AUTO, adapter or ("full" if encoder else USUAL)
+    options = configure(Settings, {"adapter": "linear" if auto else adapter, "semi": semi, **settings}, "adapt")
+    options = with_rank(options, rank)
+    if unlabelled and not semi:
+        raise UsageError("--unlabelled: say how to learn from these records: --semi semi_bn, fixmatch or mean_teacher")
     options = with_defaults(options, steps or fitting_steps(len(train), options.batch), seed)
     name = check_name(name or corpus.task.name)
     folder = Path(to) / "training" / name
     job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
+    if unlabelled:
+        job.unlabelled = of_store(unlabelled, corpus, progress)
+    chosen = None
+    if auto:
+        from . import _choose
+
+        chosen = _choose.choose(job, minutes)
+    if chosen:
+        job.options = replace(job.options, adapter=chosen.adapter, adapter_config=chosen.adapter_config)
 
     def save(graft: Graft) -> None:
         learnt = np.union1d(job.train, job.validation)
-        seen = _seen.tensors(opened, learnt, progress)
-        graft.tensors |= _seen.joined([seen, job.start.tensors]) if job.continues else seen
-        _seen.note_persons(folder, [(opened, learnt)])
+        of = [(opened, learnt), *([(job.unlabelled.store, job.unlabelled.rows)] if job.unlabelled else [])]
+        seen = [_seen.tensors(*each, progress) for each in of]
+        graft.tensors |= _seen.joined([*seen, job.start.tensors] if job.continues else seen)
+        _seen.note_persons(folder, of)
         graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
         base.add(graft)
         base.save(Path(to))
@@ -62,6 +88,25 @@ def adapt(
         say(f"graft {name} is in {to}")
         say(f"next: ecgraft evaluate {store} --model {to} --task {name} --to report")
     return graft
+
+
+def with_rank(options: Settings, rank: str) -> Settings:
+    """The settings with `--rank`: a number, "auto", or a share of the encoder's weights ("3%")."""
+    if not rank:
+        return options
+    plug = plugs.find("adapters", options.adapter)
+    if "rank" not in plug.Config.__dataclass_fields__:
+        raise UsageError(f"adapter {options.adapter!r} has no ranks; --rank is for lrc and rd_lora")
+    number = rank.removesuffix("%")
+    if rank == AUTO:
+        said: dict = {"rank": AUTO}
+    elif number.isdigit() and rank == number:
+        said = {"rank": int(number)}
+    elif number.replace(".", "", 1).isdigit() and 0 < float(number) < 100:
+        said = {"budget": float(number) / 100}
+    else:
+        raise UsageError(f"--rank {rank}: give a number (8), a share of the encoder's weights (3%), or auto")
+    return replace(options, adapter_config=options.adapter_config | said)
 
 
 def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dict[str, Graft]]:

@@ -35,7 +35,7 @@ class Chapter:
     settings: dict = field(default_factory=dict)
 
 
-QUICK = {"seconds": 10.0, "batch": 16}
+QUICK = {"seconds": 10.0, "batch": 16, "rare": "note"}
 SIMULATED = 700  # ECGs
 ON_SIMULATED = (
     Chapter("findings", "simulated", 200, QUICK | {"training": {"steps": 200, "rate": 1e-3, "average": 0.98}}),
@@ -80,7 +80,7 @@ def tell(chapter: Chapter, to: Path, page: Page, seed: int, progress: bool) -> d
     """Adapts the encoder for a chapter's task, scores it on the test part, adds both to the page."""
     say(f"adapting the encoder for {chapter.task} on {chapter.store}")
     store, folder = to / "stores" / chapter.store, to / "model"
-    options = {"budget": chapter.budget, "seed": seed, "progress": progress, **chapter.settings}
+    options = {"budget": chapter.budget, "adapter": "full", "seed": seed, "progress": progress, **chapter.settings}
     adapt(store, task=chapter.task, to=folder, **options)
     model = Model.load(folder)
     graft = model.graft(chapter.task)

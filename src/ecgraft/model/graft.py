@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from ..formats import reading
 from ..nn import files
+from ..nn.network import DENSE
 from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
@@ -18,6 +20,7 @@ from ..tasks import Task
 FORMAT = 4  # of the file; older ones stay readable: 1 knows no conformal limits and no distance, 2 no text, 3 no k-NN
 FIELDS = ("name", "adapter", "adapter_config", "head", "encoder", "thresholds", "calibration", "conformal", "distance")
 FIELDS += ("text",)
+CHECKSUM = "checksum"  # key of the header: files.fingerprint of the tensors and of all else in the header
 
 
 @dataclass
@@ -71,19 +74,43 @@ class Graft:
         return self.task.kind != "text"
 
     def save(self, path: Path) -> None:
+        header = self._header()
+        files.save(path, self.tensors, header | {CHECKSUM: files.fingerprint(self.tensors, header)})
+
+    def is_in(self, path: Path) -> bool:
+        """Whether the file there says the same already, in whatever format it is written."""
+        try:
+            there = Graft.load(path)
+        except InputError:
+            return False
+        same = there._header() == self._header() and there.tensors.keys() == self.tensors.keys()
+        pairs = [(value, self.tensors[name]) for name, value in there.tensors.items()] if same else []
+        return same and all(a.dtype == b.dtype and torch.equal(a, b.cpu()) for a, b in pairs)
+
+    def _header(self) -> dict:
+        """All but the tensors, as JSON gives it back."""
         header = {key: getattr(self, key) for key in (*FIELDS, "metrics", "card")}
         header |= {"kind": "graft", "format_version": FORMAT}
         header |= {"task": dataclasses.asdict(self.task), "recipe": self.recipe.to_dict()}
-        files.save(path, self.tensors, header)
+        return json.loads(json.dumps(header))
 
     @classmethod
     def load(cls, path: Path) -> Graft:
         tensors, header = files.load(path, "graft")
         check_header(path, header, "graft", FORMAT)
+        checksum = header.pop(CHECKSUM, None)  # files of earlier versions have none
+        if checksum is not None and checksum != files.fingerprint(tensors, header):
+            raise InputError(f"{path}: damaged: some of it is not what was written; copy it again from where it came")
         known = {f.name for f in dataclasses.fields(cls)}
         with reading(path, "graft"):
-            task, recipe = Task(**header.pop("task")), Recipe.from_dict(header.pop("recipe"))
-            return cls(tensors=tensors, task=task, recipe=recipe, **{k: v for k, v in header.items() if k in known})
+            try:
+                task, recipe = Task(**header.pop("task")), Recipe.from_dict(header.pop("recipe"))
+                given = {key: value for key, value in header.items() if key in known}
+                graft = cls(tensors=tensors, task=task, recipe=recipe, **given)
+            except UsageError as error:  # what is wrong is in the file, not in a command
+                raise InputError(str(error)) from error
+            check_parts(graft)
+            return graft
 
 
 def check_name(name: str) -> str:
@@ -95,7 +122,69 @@ def check_name(name: str) -> str:
 
 def check_header(path: Path, header: dict, kind: str, newest: int) -> None:
     """Raises InputError if a file is of another kind or of a newer format than this version reads."""
+    if not isinstance(header, dict):
+        raise InputError(f"{path}: not a file of kind {kind!r}; its header is no mapping")
     if header.get("kind") != kind:
         raise InputError(f"{path}: this is a file of kind {header.get('kind')!r}, not {kind!r}")
-    if header.get("format_version", 0) > newest:
-        raise InputError(f"{path}: written by a newer ecgraft (format {header['format_version']}); upgrade ecgraft")
+    version = header.get("format_version", 0)
+    if not isinstance(version, int):
+        raise InputError(f"{path}: its format version is {version!r}, which is no number; is it damaged?")
+    if version > newest:
+        raise InputError(f"{path}: written by a newer ecgraft (format {version}); upgrade ecgraft")
+
+
+def check_parts(graft: Graft) -> None:
+    """Raises InputError where the parts of a graft do not belong together. Nothing is built, however large it says.
+
+    Whether the tensors fit the encoder is found out by `Model.network`.
+    """
+    for key in ("adapter", "encoder"):
+        if not isinstance(getattr(graft, key), str):
+            raise InputError(f"its {key} is {getattr(graft, key)!r}, not a name")
+    for key in (
+        "adapter_config",
+        "head",
+        "thresholds",
+        "calibration",
+        "conformal",
+        "distance",
+        "text",
+        "metrics",
+        "card",
+    ):
+        if not isinstance(getattr(graft, key), dict):
+            raise InputError(f"its {key} is no mapping")
+    labels = len(graft.task.labels)
+    for what, found in (("limits", graft.conformal.get("limits")), ("curves", graft.calibration.get("isotonic"))):
+        if found is not None and len(found) != labels:
+            raise InputError(f"{len(found)} {what} for the {labels} labels of task {graft.task.name!r}")
+    if not all(isinstance(value, int | float) for value in graft.thresholds.values()):
+        raise InputError("a threshold that is no number")
+    _check_head(graft, max(1, labels))
+
+
+def _check_head(graft: Graft, outputs: int) -> None:
+    """The settings and labels that a head is built from, against its tensors."""
+    head = {name: tuple(tensor.shape) for name, tensor in graft.part("head").items()}
+    needed = _needed(graft)
+    for name in needed.keys() - head.keys():
+        raise InputError(f"tensor 'head.{name}' is missing")
+    for name, (key, axis) in needed.items():
+        if key and key in graft.head and head[name][axis] != graft.head[key]:
+            raise InputError(f"its head says {key} {graft.head[key]}, but tensor 'head.{name}' has shape {head[name]}")
+    answers = {"linear.weight": (0, False), "targets": (1, False), "out.weight": (0, True)}  # axis; for every lead
+    for name, (axis, leads) in answers.items():
+        if name in needed and (head[name][axis] % outputs if leads else head[name][axis] != outputs):
+            raise InputError(
+                f"task {graft.task.name!r} has {outputs} outputs; tensor 'head.{name}' of shape {head[name]} has others"
+            )
+
+
+def _needed(graft: Graft) -> dict[str, tuple[str, int]]:
+    """Tensors that its head cannot be without: the setting that says how large an axis is ("": none), and the axis."""
+    if graft.task.kind == "text":
+        mlp = {"ecg.0.weight": ("hidden", 0), "ecg.3.weight": ("outputs", 0)}
+        return {"text.weight": ("text_width", 1)} | (mlp if graft.head.get("ecg_projection") == "mlp" else {})
+    if graft.task.kind in DENSE:
+        return {"laterals.0.weight": ("width", 0), "out.weight": ("", 0)}
+    return {"targets" if graft.head.get("kind") == "knn" else "linear.weight": ("", 0)}

@@ -8,9 +8,11 @@ seam is ruled by the window that sees both its sides.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..nn import fuse
 from ..nn.heads import Features, Neighbours
@@ -19,7 +21,7 @@ from ..signal.recipe import Recipe
 from ..training.batches import Examples
 
 FEATURES = "(features)"  # the output of `with_features`; no graft can have this name
-OVERLAP = 0.25  # share of a window that the next one repeats, for per-sample outputs
+OVERLAP = 0.25  # share of a window that the next one repeats, for per-sample outputs and what comes with them
 
 
 class Memory:
@@ -49,6 +51,46 @@ def with_features(network: Network) -> Network:
     return Network(network.encoder, {**network.heads, FEATURES: Features()}, network.recipe).eval()
 
 
+def features_of(name: str) -> str:
+    """The output that is the pooled features of a graft, where a network has several."""
+    return f"{FEATURES} {name}"
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A network as `run` takes it, made once for many records: on its device, with BatchNorm folded.
+
+    asked    the neighbours behind outputs that are features until a record is complete
+    dense    whether an output is per sample
+    overlap  of the windows of an output
+    """
+
+    network: nn.Module
+    device: str
+    asked: dict[str, Neighbours]
+    dense: dict[str, bool]
+    overlap: dict[str, float]
+
+    @property
+    def copies(self) -> int:
+        """How many rows of a batch a window takes."""
+        return getattr(self.network, "copies", 1)
+
+
+def ready(network: nn.Module, device="cpu", fused: bool = False) -> Ready:
+    """Makes a copy ready, or (fused) the network itself.
+
+    Outputs of one graft have the same windows: those of `parts`, a list of lists of outputs, else of the network.
+    """
+    network = (network if fused else fuse(network)).to(device)
+    asked = {name: head for name, head in network.heads.items() if isinstance(head, Neighbours)}
+    network.heads.update({name: Features() for name in asked})
+    dense = {name: is_dense(head) for name, head in network.heads.items()}
+    parts = getattr(network, "parts", [list(dense)])
+    overlap = {name: OVERLAP if any(dense[n] for n in part) else 0.0 for part in parts for name in part}
+    return Ready(network, device, asked, dense, overlap)
+
+
 def window_starts(length: int, samples: int, overlap: float) -> list[int]:
     """Where windows begin so that they cover `length` samples; the last one ends at the record's end."""
     if length <= samples:
@@ -58,43 +100,56 @@ def window_starts(length: int, samples: int, overlap: float) -> list[int]:
 
 
 @torch.inference_mode()
-def run(network: Network, examples: Examples, samples: int, *, batch=32, device="cpu") -> Iterator[tuple]:
-    """(example, {head: output}) in order; an output is (K,) mean logits, or (C, K, T) probabilities."""
-    network = fuse(network).to(device)
-    asked = {name: head for name, head in network.heads.items() if isinstance(head, Neighbours)}
-    network.heads.update({name: Features() for name in asked})
-    dense = {name: is_dense(head) for name, head in network.heads.items()}
-    overlap = OVERLAP if any(dense.values()) else 0.0
+def run(network: Network | Ready, examples: Examples, samples: int, *, batch=32, device="cpu") -> Iterator[tuple]:
+    """(example, {head: output}) in order; an output is (K,) mean logits, or (C, K, T) probabilities.
+
+    `batch`: windows in a pass. What is `ready` runs on its own device.
+    """
+    made = network if isinstance(network, Ready) else ready(network, device)
     lengths = np.asarray(examples.cache.length)[examples.index]
-    jobs = [(i, start) for i, n in enumerate(lengths) for start in window_starts(int(n), samples, overlap)]
-    at, gathered = None, {}
+    jobs = [(i, start) for i, n in enumerate(lengths) for start in _all_starts(made, int(n), samples)]
+    batch, at, gathered = max(1, batch // made.copies), None, {}
     for first in range(0, len(jobs), batch):
         which, starts = (np.array(column) for column in zip(*jobs[first : first + batch]))
-        logits = network(examples.batch(which, starts, samples, device))
-        outputs = {name: (x.softmax(dim=2) if dense[name] else x).cpu().numpy() for name, x in logits.items()}
+        logits = made.network(examples.batch(which, starts, samples, made.device))
+        outputs = {name: (x.softmax(dim=2) if made.dense[name] else x).cpu().numpy() for name, x in logits.items()}
         for row, (i, start) in enumerate(zip(which.tolist(), starts.tolist())):
             if i != at:
                 if at is not None:
                     yield at, {name: each.result() for name, each in gathered.items()}
-                at = i
-                gathered = {
-                    name: _Blend(int(lengths[i])) if per_sample else _Mean(asked.get(name), device)
-                    for name, per_sample in dense.items()
-                }
+                at, gathered = i, _gather(made, int(lengths[i]), samples)
             for name, each in gathered.items():
                 each.add(start, outputs[name][row])
     if at is not None:
         yield at, {name: each.result() for name, each in gathered.items()}
 
 
-class _Mean:
-    """The mean of a record's window outputs, or what a head answers to that."""
+def _all_starts(made: Ready, length: int, samples: int) -> list[int]:
+    """The windows that some output of a record needs; all outputs are computed there."""
+    each = (window_starts(length, samples, overlap) for overlap in set(made.overlap.values()))
+    return sorted(set().union(*each))
 
-    def __init__(self, head: Neighbours | None = None, device="cpu"):
-        self.outputs, self.head, self.device = [], head, device
+
+def _gather(made: Ready, length: int, samples: int) -> dict[str, _Mean | _Blend]:
+    """What a record's window outputs are put together in."""
+    starts = {overlap: set(window_starts(length, samples, overlap)) for overlap in made.overlap.values()}
+    return {
+        name: _Blend(starts[made.overlap[name]], length)
+        if per_sample
+        else _Mean(starts[made.overlap[name]], made.asked.get(name), made.device)
+        for name, per_sample in made.dense.items()
+    }
+
+
+class _Mean:
+    """The mean of a record's outputs in the windows at `starts`, or what a head answers to that."""
+
+    def __init__(self, starts: set[int], head: Neighbours | None = None, device="cpu"):
+        self.starts, self.outputs, self.head, self.device = starts, [], head, device
 
     def add(self, start: int, output: np.ndarray) -> None:
-        self.outputs.append(output)
+        if start in self.starts:
+            self.outputs.append(output)
 
     def result(self) -> np.ndarray:
         mean = np.mean(self.outputs, axis=0)
@@ -104,12 +159,14 @@ class _Mean:
 
 
 class _Blend:
-    """A record's window outputs laid over each other with triangular weights."""
+    """A record's outputs in the windows at `starts`, laid over each other with triangular weights."""
 
-    def __init__(self, length: int):
-        self.length, self.sum, self.weight = length, None, np.zeros(length, np.float32)
+    def __init__(self, starts: set[int], length: int):
+        self.starts, self.length, self.sum, self.weight = starts, length, None, np.zeros(length, np.float32)
 
     def add(self, start: int, output: np.ndarray) -> None:
+        if start not in self.starts:
+            return
         C, K, samples = output.shape
         if self.sum is None:
             self.sum = np.zeros((C, K, self.length), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ..record import BEAT, WAVES, Record
 from ..signal import quality
 from ..signal import waves as wave_rows
 from ..signal.peaks import decode, r_peaks
+from ..signal.recipe import Recipe
 from ..training.batches import Examples
 from . import certainty, infer
 from .graft import Graft
@@ -98,18 +100,53 @@ class Prediction:
 
 def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction:
     """What graft `name` of the model says of a record. Raises InputError if none of its leads can be used."""
-    graft = model.graft(name)
-    memory = infer.Memory([record], graft.recipe)
-    network = model.network(name)
-    if graft.part("distance"):
-        network = infer.with_features(network)
-    _, outputs = next(infer.run(network, Examples(memory, np.arange(1)), graft.recipe.samples, device=device))
-    wrong = quality.findings(record)  # says more of a flat lead than the recipe does
+    return predict_all(model, [name], record, device)[name]
+
+
+def predict_all(model, names: list[str], record: Record, device: str = "cpu") -> dict[str, Prediction]:
+    """Name -> what that graft says of a record: one graft alone, several in one pass (model.together)."""
+    read, said = _Read(record), {}
+    for recipe, made in model.ready(names, device):
+        memory = read.prepared(recipe)
+        ((_, outputs),) = infer.run(made, Examples(memory, np.arange(1)), recipe.samples)
+        single = infer.FEATURES in outputs
+        for name in set(names) & outputs.keys():
+            features = outputs.get(infer.FEATURES if single else infer.features_of(name))
+            said[name] = _answer(model.graft(name), read, memory, outputs[name], features)
+    return {name: said[name] for name in names}
+
+
+class _Read:
+    """A record, and what several grafts read of it, made once."""
+
+    def __init__(self, record: Record):
+        self.record, self._prepared, self._native = record, {}, {}
+
+    @cached_property
+    def wrong(self) -> list[str]:
+        """What is wrong with its signal; says more of a flat lead than the recipe does."""
+        return quality.findings(self.record)
+
+    def prepared(self, recipe: Recipe) -> infer.Memory:
+        if recipe.cache_key not in self._prepared:
+            self._prepared[recipe.cache_key] = infer.Memory([self.record], recipe)
+        return self._prepared[recipe.cache_key]
+
+    def native(self, recipe: Recipe) -> np.ndarray:  # (C, T)
+        """Filtered, at the record's own rate."""
+        own = replace(recipe, rate=self.record.rate)
+        if own.cache_key not in self._native:
+            self._native[own.cache_key] = own.prepare(self.record).signal
+        return self._native[own.cache_key]
+
+
+def _answer(graft: Graft, read: _Read, memory, output: np.ndarray, features: np.ndarray | None) -> Prediction:
+    record, wrong = read.record, read.wrong
     notes = [note for note in memory.prepared[0].notes if not any(f.startswith(note) for f in wrong)] + wrong
-    said = Prediction(record.id, name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
-    _READ[graft.task.kind](said, graft, record, memory, outputs[name])
-    if infer.FEATURES in outputs:
-        _compare_with_training(said, graft, outputs[infer.FEATURES])
+    said = Prediction(record.id, graft.name, graft.task.kind, record.rate, leads=record.leads, notes=notes)
+    _READ[graft.task.kind](said, graft, read, memory, output)
+    if features is not None:
+        _compare_with_training(said, graft, features)
     return said
 
 
@@ -125,7 +162,7 @@ def _compare_with_training(said: Prediction, graft: Graft, features: np.ndarray)
         )
 
 
-def _read_classes(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
+def _read_classes(said: Prediction, graft: Graft, read: _Read, memory, logits: np.ndarray) -> None:
     labels = graft.task.labels
     p = calibrated_probability(logits[None], graft.calibration, graft.task.kind)
     said.probability = {label: float(v) for label, v in zip(labels, p[0])}
@@ -143,21 +180,20 @@ def _read_classes(said: Prediction, graft: Graft, record: Record, memory, logits
         said.verdict = {k: words.get(tuple(map(bool, pair)), "not sure") for k, pair in zip(labels, possible)}
 
 
-def _read_value(said: Prediction, graft: Graft, record: Record, memory, logits: np.ndarray) -> None:
+def _read_value(said: Prediction, graft: Graft, read: _Read, memory, logits: np.ndarray) -> None:
     said.value = float(logits[0] * graft.calibration["sd"] + graft.calibration["mean"])
     if graft.conformal:
         said.coverage = graft.conformal["coverage"]
         said.interval = tuple(certainty.ranges(np.array([said.value]), graft)[0].tolist())
 
 
-def _read_waves(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
+def _read_waves(said: Prediction, graft: Graft, read: _Read, memory, probability: np.ndarray) -> None:
     recipe, slots = graft.recipe, memory.prepared[0].slots
-    native = replace(recipe, rate=record.rate).prepare(record).signal  # (C, T) filtered, at the record's own rate
     said.leads = tuple(recipe.leads[slot] for slot in slots)
-    said.waves = wave_rows.decode(probability[slots], recipe.rate, to=record.rate, signal=native)
+    said.waves = wave_rows.decode(probability[slots], recipe.rate, to=said.rate, signal=read.native(recipe))
 
 
-def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
+def _read_beats(said: Prediction, graft: Graft, read: _Read, memory, probability: np.ndarray) -> None:
     prepared = memory.prepared[0]
     at = r_peaks(prepared.signal, graft.recipe.rate)
     present = np.zeros((1, probability.shape[0]), bool)
@@ -165,12 +201,12 @@ def _read_beats(said: Prediction, graft: Graft, record: Record, memory, probabil
     logits = torch.from_numpy(np.log(np.maximum(probability, 1e-12)))[None]  # -inf of an absent lead would be NaN
     best = read_at(logits, torch.from_numpy(present), torch.from_numpy(at[None])).argmax(-1)[0].numpy()
     said.beats = np.zeros(len(at), BEAT)
-    said.beats["sample"] = np.round(at * record.rate / graft.recipe.rate)
+    said.beats["sample"] = np.round(at * said.rate / graft.recipe.rate)
     said.beats["symbol"] = np.array(graft.task.labels, "S1")[best] if len(at) else b""
 
 
-def _read_peaks(said: Prediction, graft: Graft, record: Record, memory, probability: np.ndarray) -> None:
-    at = decode(probability[memory.prepared[0].slots, 1].mean(0), graft.recipe.rate, to=record.rate)
+def _read_peaks(said: Prediction, graft: Graft, read: _Read, memory, probability: np.ndarray) -> None:
+    at = decode(probability[memory.prepared[0].slots, 1].mean(0), graft.recipe.rate, to=said.rate)
     said.beats = np.zeros(len(at), BEAT)
     said.beats["sample"], said.beats["symbol"] = at, b"?"
 

@@ -36,7 +36,7 @@ def load(path: Path, what: str = "file of ecgraft") -> tuple[dict[str, torch.Ten
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: not a {what}, or damaged ({error})") from error
 
 

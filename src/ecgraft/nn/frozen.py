@@ -1,7 +1,8 @@
 """Frozen layers that keep little for the backward pass, because nothing asks for gradients of their weights.
 
-torch keeps the input of every convolution and norm, in case the weight wants a gradient. Below an adapter none does: the
-gradient with respect to the input needs the weight alone (convolution) or the scale (norm with fixed statistics).
+torch keeps the input of every convolution and norm, in case the weight wants a gradient. Below an adapter none does:
+the gradient with respect to the input needs the weight alone (convolution) or the scale (norm with fixed statistics),
+that with respect to a bias neither.
 """
 
 from __future__ import annotations
@@ -20,19 +21,31 @@ def conv(
     if has_torch_function_unary(x):
         return handle_torch_function(conv, (x,), x, weight, bias, stride, padding, dilation, groups)
     how = (stride, padding, dilation, groups)
-    if weight.requires_grad or not (torch.is_grad_enabled() and x.requires_grad):
+    if weight.requires_grad or isinstance(padding, str) or not _asked(x, bias):
         return F.conv1d(x, weight, bias, *how)
     return _Conv.apply(x, weight, bias, how)
 
 
 def norm(x: Tensor, layer: nn.BatchNorm1d) -> Tensor:  # (B, D, N) -> (B, D, N)
-    """BatchNorm with its running statistics, bit for bit, of a layer whose weights have no gradient."""
+    """BatchNorm with its running statistics, bit for bit, of a layer whose scale has no gradient; its shift may."""
     if has_torch_function_unary(x):
         return handle_torch_function(norm, (x,), x, layer)
     given = (layer.running_mean, layer.running_var, layer.weight, layer.bias)
-    if not (torch.is_grad_enabled() and x.requires_grad):
+    if not _asked(x, layer.bias):
         return F.batch_norm(x, *given, False, 0.0, layer.eps)
     return _Norm.apply(x, *given, layer.eps)
+
+
+def relu(x: Tensor) -> Tensor:
+    """F.relu that keeps one byte a value for the backward pass: where it let through."""
+    if has_torch_function_unary(x):
+        return handle_torch_function(relu, (x,), x)
+    return _Relu.apply(x) if _asked(x) else F.relu(x)
+
+
+def _asked(*tensors: Tensor | None) -> bool:
+    """Whether there is a gradient to be had of any of them."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 class FrozenConv1d(nn.Conv1d):
@@ -45,32 +58,35 @@ class FrozenConv1d(nn.Conv1d):
 
 
 class FrozenNorm1d(nn.BatchNorm1d):
-    """A BatchNorm whose weights and statistics stay as they are."""
+    """A BatchNorm whose scale and statistics stay as they are."""
 
     def forward(self, x: Tensor) -> Tensor:  # (B, D, N) -> (B, D, N)
         return super().forward(x) if self.training else norm(x, self)
 
 
 class LeanReLU(nn.ReLU):
-    """A ReLU that keeps one byte a value for the backward pass: where it let through."""
+    """A ReLU that keeps little; in place where nothing is to be kept."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if has_torch_function_unary(x) or not (torch.is_grad_enabled() and x.requires_grad):
-            return super().forward(x)
-        return _Relu.apply(x)
+        return relu(x) if torch.is_grad_enabled() else super().forward(x)
 
 
 PLAIN = {FrozenConv1d: nn.Conv1d, FrozenNorm1d: nn.BatchNorm1d, LeanReLU: nn.ReLU}
 
 
 def freeze(module: nn.Module) -> None:
-    """Every convolution and norm of `module` that has nothing to learn computes as above from now on."""
+    """Every convolution and norm of `module` that learns at most its bias computes as above from now on.
+
+    Where every convolution keeps its input, a plain ReLU keeps nothing more, and stays.
+    """
+    whole = _held(module)
+    lean = not all(_keeps(layer) for layer in module.modules() if isinstance(layer, nn.Conv1d))
     for layer in module.modules():
-        if type(layer) is nn.Conv1d and not layer.weight.requires_grad:
+        if type(layer) is nn.Conv1d and not _keeps(layer):
             layer.__class__ = FrozenConv1d
-        elif type(layer) is nn.BatchNorm1d and _still(layer):
+        elif type(layer) is nn.BatchNorm1d and (whole or _held(layer)) and _still(layer):
             layer.__class__ = FrozenNorm1d
-        elif type(layer) is nn.ReLU:
+        elif type(layer) is nn.ReLU and lean:
             layer.__class__ = LeanReLU
 
 
@@ -80,9 +96,18 @@ def thaw(module: nn.Module) -> None:
         layer.__class__ = PLAIN.get(type(layer), type(layer))
 
 
+def _held(module: nn.Module) -> bool:
+    """Whether it is in eval mode for good (`adapters.hold`)."""
+    return "train" in module.__dict__
+
+
+def _keeps(layer: nn.Conv1d) -> bool:
+    """Whether its input is needed for a gradient: of the weight, or of a low-rank part."""
+    return any(p.requires_grad for name, p in layer.named_parameters() if name != "bias")
+
+
 def _still(layer: nn.BatchNorm1d) -> bool:
-    held = "train" in layer.__dict__ or not layer.training
-    return held and layer.affine and layer.track_running_stats and not any(p.requires_grad for p in layer.parameters())
+    return layer.affine and layer.track_running_stats and not layer.weight.requires_grad
 
 
 class _Conv(torch.autograd.Function):
@@ -95,8 +120,9 @@ class _Conv(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (weight,) = ctx.saved_tensors
-        to_bias = grad.sum((0, 2)) if ctx.needs_input_grad[2] else None
-        return conv1d_input(ctx.shape, weight.to(grad.dtype), grad, *ctx.how), None, to_bias, None
+        wanted, _, bias, _ = ctx.needs_input_grad  # under autocast `grad` has half the precision of the weight
+        to_x = conv1d_input(ctx.shape, weight.to(grad.dtype), grad, *ctx.how) if wanted else None
+        return to_x, None, grad.sum((0, 2)) if bias else None, None
 
 
 class _Norm(torch.autograd.Function):
@@ -108,8 +134,10 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         (scale,) = ctx.saved_tensors
-        shape = (1, -1, *[1] * (grad.ndim - 2))
-        return grad * scale.view(shape).to(grad.dtype), None, None, None, None, None
+        rest = range(2, grad.ndim)
+        to_x = (grad * scale.view(1, -1, *(1 for _ in rest))).to(grad.dtype) if ctx.needs_input_grad[0] else None
+        to_bias = grad.sum((0, *rest), dtype=scale.dtype) if ctx.needs_input_grad[4] else None
+        return to_x, None, None, None, to_bias, None
 
 
 class _Relu(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """A frozen matrix or convolution with a trained low-rank part beside it: y = W0 x + f B (A x) + b.
 
-A (r, in) is `down`, B (out, r) is `up`; a convolution counts as a matrix (out, in / groups * kernel). In training the part
-may be switched off for a pass (random deactivation, Zhou et al. 2024): f = delta, in inference f = 1 - p. The sum
+A (r, in) is `down`, B (out, r) is `up`; a convolution counts as a matrix (out, in / groups * kernel). In training the
+part may be switched off for a pass (random deactivation, Zhou et al. 2024): f = delta, in inference f = 1 - p. The sum
 W0 + BA is never formed in training. A layer becomes one, and plain again, by a change of its class, so that its other
 tensors keep their names.
 """
@@ -128,6 +128,12 @@ def fold(layer: nn.Module, sign: int = 1) -> None:
     layer.weight += sign * layer.part.factor(False) * layer.product()
 
 
+def seen(layer: nn.Module) -> Tensor:
+    """dL/dB A in the shape of W0: what of the gradient with respect to W0 passes through A, dL/dW0 A^T A."""
+    up, down = (each.unflatten(0, (layer.part.parts, -1)) for each in (layer.up.grad, layer.down))
+    return (up @ down).flatten(0, 1).view_as(layer.weight)
+
+
 def merge(module: nn.Module) -> None:
     """Folds and removes every low-rank part of `module`."""
     for layer in module.modules():
@@ -141,4 +147,3 @@ def draw(module: nn.Module, seed: int, step: int) -> None:
     for layer in module.modules():
         if type(layer) in PLAIN:
             layer.part.draw(seed, step)
-

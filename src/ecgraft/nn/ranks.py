@@ -37,6 +37,9 @@ def average_gradients(parameters) -> None:
     if world() == 1:
         return
     free = [p for p in parameters if p.requires_grad]
+    have = torch.tensor([p.grad is not None for p in free], dtype=torch.float32, device=free[0].device)
+    dist.all_reduce(have)
+    free = [p for p, processes in zip(free, have.tolist()) if processes]
     for p in free:
         p.grad = torch.zeros_like(p) if p.grad is None else p.grad
     flat = torch.cat([p.grad.flatten() for p in free]) / world()

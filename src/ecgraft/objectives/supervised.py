@@ -14,6 +14,7 @@ from ..nn.network import Network
 from ..signal.peaks import NEAR
 from ..tasks import Task
 from ..views import generator
+from ._rows import of_present, take
 
 NEEDS: tuple[str, ...] = ("labels", "waves")  # for pretraining
 
@@ -34,11 +35,24 @@ class Supervised(nn.Module):
         self.network, self.tasks, self.config, self.views = network, tasks, config, views
 
     def forward(self, batch: dict) -> dict[str, torch.Tensor]:
-        if self.training and self.views is not None:
-            random = generator(batch["seed"], batch["step"], batch["x"].device)
-            with torch.autocast(batch["x"].device.type, enabled=False):
-                batch, _ = self.views(batch, random)
-        logits = self.network(batch)
+        batch = self.seen(batch)
+        return self.losses(self.network(batch), batch)
+
+    def seen(self, batch: dict, random: torch.Generator | None = None) -> dict:
+        """The batch as the network is to see it: in training under the views, drawn from `random` if it is given."""
+        if not (self.training and self.views is not None):
+            return batch
+        random = random or generator(batch["seed"], batch["step"], batch["x"].device)
+        with torch.autocast(batch["x"].device.type, enabled=False):
+            return self.views(batch, random)[0]
+
+    def losses(self, logits: dict[str, torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
+        """`loss` and its parts by task, of the rows that are labelled."""
+        batch = dict(batch)
+        labelled = batch.pop("labelled", None)
+        if labelled is not None and not labelled.all():
+            logits = {name: value[labelled] for name, value in logits.items()}
+            batch = take(batch, labelled)
         losses = {name: self._loss(task, logits[name], batch) for name, task in self.tasks.items()}
         total = sum(self.config.weights.get(name, 1.0) * loss for name, loss in losses.items())
         return {"loss": total, **losses}
@@ -56,9 +70,14 @@ def multilabel(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Ten
 
 
 def multiclass(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
-    """Mean cross-entropy over the records whose class is known. logits (B, K)."""
-    loss = F.cross_entropy(logits, batch["y"].argmax(1), reduction="none", label_smoothing=smoothing)
-    return _mean(loss, batch["known"].all(1))
+    """Mean cross-entropy over the records whose class is known. logits (B, K).
+
+    A row of y that is not of one class (CutMix) holds the shares of several.
+    """
+    y = batch["y"]
+    loss = F.cross_entropy(logits, y.argmax(1), reduction="none", label_smoothing=smoothing)
+    shares = F.cross_entropy(logits, y, reduction="none", label_smoothing=smoothing)
+    return _mean(torch.where((y > 0).sum(1) > 1, shares, loss), batch["known"].all(1))
 
 
 def regression(logits: torch.Tensor, batch: dict, smoothing: float) -> torch.Tensor:
@@ -115,12 +134,6 @@ def read_at(logits: torch.Tensor, present: torch.Tensor, peaks: torch.Tensor) ->
     mean = of_present(logits, present)
     at = peaks.long().clamp(0, T - 1).unsqueeze(1).expand(-1, K, -1)  # (B, K, P)
     return mean.gather(2, at).transpose(1, 2)
-
-
-def of_present(logits: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-    """Logits (B, C, K, T) averaged over the leads that are present, (B, K, T)."""
-    weight = present / present.sum(1, keepdim=True).clamp(min=1)  # (B, C)
-    return torch.einsum("bckt,bc->bkt", logits, weight.to(logits.dtype))
 
 
 def _mean(loss: torch.Tensor, known: torch.Tensor) -> torch.Tensor:

@@ -4,5 +4,6 @@ from .batches import Examples, Sampler, as_batch
 from .loop import Config, Result, fit
 from .mixture import Ahead, Mixture
 from .simulated import Simulated
+from .tail import Tail
 
-__all__ = ["Ahead", "Config", "Examples", "Mixture", "Result", "Sampler", "Simulated", "as_batch", "fit"]
+__all__ = ["Ahead", "Config", "Examples", "Mixture", "Result", "Sampler", "Simulated", "Tail", "as_batch", "fit"]

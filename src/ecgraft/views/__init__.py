@@ -84,6 +84,13 @@ def uniform(generator: torch.Generator, shape: tuple, low: float = 0.0, high: fl
     return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
+def shuffle_within(group: Tensor, generator: torch.Generator) -> Tensor:
+    """Shuffles the true and the false places of each row among themselves: group (R, N) bool -> sources (R, N)."""
+    places = torch.argsort(group.int(), dim=1, stable=True)
+    drawn = torch.argsort(group * 2.0 + uniform(generator, tuple(group.shape)), dim=1)
+    return torch.empty_like(places).scatter_(1, places, drawn)
+
+
 def generator(seed: int | str, step: int, device: str | torch.device = "cpu") -> torch.Generator:
     """The source of randomness of one training step: the same for the same seed and step, so that a resumed run draws
     what the whole one would have. Numbers differ between kinds of device."""

@@ -21,7 +21,7 @@ HOW = (
     "the start. Intervals: 95 %, patients and seeds drawn with replacement. Differences are paired: the same patients "
     "and seeds on both sides; p is two-sided, by the bootstrap's standard error, adjusted over all comparisons "
     "that are shown (Holm). Thresholds and calibration come from validation data. Costs are medians: time of a step, "
-    "largest memory of the process, whole time with test; what rows share (prepared records, features) counts for the "
+    "what it keeps for its backward pass and the most it holds, largest memory of the process, whole time with test; what rows share (prepared records, features) counts for the "
     "one that needed it first."
 )
 
@@ -67,7 +67,7 @@ def _span(values: list[int]) -> str:
 
 def columns(protocol: Protocol, table: Table) -> list[str]:
     metrics = [_named(metric) for metric in protocol.metrics_of(table)]
-    costs = ["trained", "KiB", "ms a step", "peak MB", "s"]
+    costs = ["trained", "KiB", "ms a step", "kept MB", "step MB", "peak MB", "s"]
     return ["labelled", "row", "seeds", *metrics, f"difference to {protocol.reference}", "p (Holm)", *costs]
 
 
@@ -80,7 +80,8 @@ def _named(metric: str) -> str:
 def cells(line: Line) -> list:
     """The numbers of a line, in the order of `columns`."""
     difference = line.difference if line.difference is not None else None
-    costs = [line.cost("trained parameters"), line.cost("bytes") / 1024, line.cost("step ms"), line.cost("peak MB")]
+    costs = [line.cost("trained parameters"), line.cost("bytes") / 1024]
+    costs += [line.cost(name) for name in ("step ms", "step kept MB", "step peak MB", "peak MB")]
     whole = [round(v) if np.isfinite(v) else None for v in costs[:2]]
     return [
         round(line.train), line.row, len(line.seeds), *line.scores.values(), difference,
@@ -138,7 +139,7 @@ def page(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Gro
         pictures = _curves(lines)
         if pictures:
             made_page.figures(pictures)
-        digits = {"KiB": 0, "ms a step": 1, "peak MB": 0, "s": 1}
+        digits = {"KiB": 0, "ms a step": 1, "kept MB": 1, "step MB": 1, "peak MB": 0, "s": 1}
         made_page.table(columns(protocol, protocol.table(name)), [cells(line) for line in lines], digits=digits)
         papers = [p for p in protocol.papers() if p.table == name]
         made_page.text(*(f"Published: {p.what}: {_named(p.metric)} {number(p.value)} ({p.source})." for p in papers))

@@ -72,7 +72,7 @@ class Runner:
             "patients": len(np.unique(corpus.patients(test))), "undefined": json.dumps(_undefined(corpus, test)),
             "copies left out": self._copies,
             **scores, "trained parameters": int(graft.card["trained parameters"]), "bytes": size,
-            "step ms": job.result.seconds * 1e3, "peak MB": cost.peak, "seconds": cost.seconds,
+            "step ms": job.result.seconds * 1e3, "peak MB": cost.peak, "seconds": cost.seconds, **_memory(job),
             "steps": 0 if job.voting else job.training.steps, "settings": json.dumps(asdict(job.options)),
             "store": store.fingerprint,
             "threads": torch.get_num_threads(), "device": str(self.device), "date": datetime.date.today().isoformat(),
@@ -111,13 +111,24 @@ class Runner:
         started = self.starts.of(cell)
         model = cell_tools.base(row, cell.seed, started and started.place)
         train, validation = corpus.few(cell.budget, cell.seed)
-        options = configure(Settings, self.protocol.settings_of(table, row), f"row {cell.row!r}")
+        settings = {"rare": "note"} | self.protocol.settings_of(table, row)
+        options = configure(Settings, settings, f"row {cell.row!r}")
         steps = fitting_steps(len(train), options.batch, *table.steps, table.passes)
         options = with_defaults(options, steps, cell.seed)
         return Job(
             model, corpus, train, validation, options, corpus.task.name, model.grafts.get(corpus.task.name),
-            self.device, progress=False,
+            self.device, progress=False, measure=True,
         )  # fmt: skip
+
+
+def _memory(job: Job) -> dict:
+    """What a step needs, and how long it took to find ranks out."""
+    step = job.step_cost
+    return {
+        "step kept MB": step and step.saved / 1e6,
+        "step peak MB": step and step.peak / 1e6,
+        "allocation s": job.allocated.get("seconds"),
+    }
 
 
 def _undefined(corpus, rows: np.ndarray) -> list[str]:

@@ -53,7 +53,7 @@ class Line:
 
     def cost(self, name: str) -> float:
         """The median over the cells."""
-        values = [cell[name] for cell in self.cells if cell[name] is not None and np.isfinite(cell[name])]
+        values = [v for cell in self.cells if (v := cell.get(name)) is not None and np.isfinite(v)]
         return float(np.median(values)) if values else np.nan
 
 
