@@ -3,8 +3,8 @@
 Steps of 16 labelled and 16 unlabelled 12-lead windows of 10 s (made noise: what is in them does not matter), fp32, one
 thread, five classes; on the packaged resnet18, and on the base network of CE-SSL (500 Hz, random weights). The methods
 take turns, so that a busy machine slows all alike; time is the median of the processor's. Bars of CE-SSL against
-FixMatch, both on one encoder: at most 0.55 of its time and 0.5 of its memory, goal 0.3 and 0.3. Memory: what forward and
-backward hold at most beside the weights, gradients among it, and the optimizer's state of 8 bytes a trained parameter.
+FixMatch, both on one encoder: at most 0.55 of its time and 0.5 of its memory, goal 0.3 and 0.3. Memory: what forward
+and backward hold at most beside the weights, gradients among it, and the optimizer's 8 bytes a trained parameter.
 """
 
 from __future__ import annotations

@@ -139,7 +139,8 @@ def test_info_says_what_it_is(model, capsys):
 
 
 def test_other_grafts_go_on_beside_it(store, model, tmp_path, file):
-    ecgraft.adapt(store, task="findings", to=tmp_path / "m", model=model, adapter="linear", steps=2, rare="note", progress=False)
+    given = {"adapter": "linear", "steps": 2, "rare": "note", "progress": False}
+    ecgraft.adapt(store, task="findings", to=tmp_path / "m", model=model, **given)
     both = Model.load(tmp_path / "m")
     assert set(both.grafts) == {"findings", "text"}
     record = formats.read(file, unit="mV", rate=250)

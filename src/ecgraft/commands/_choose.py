@@ -19,6 +19,7 @@ from ..record import InputError
 from ..store import splits
 from . import _score, _trials
 from ._blocks import plain, table
+from ._examples import Corpus
 from ._job import Job, Settings
 from ._say import say
 from ._trials import CANDIDATES, LABELS, Candidate, Clock
@@ -145,34 +146,34 @@ def _told(names: list[str], taken: int, best: int, values: np.ndarray, drawn: np
 
 
 def folds(job: Job, rows: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
-    """The fold of each labelled record (None where there are too few), and notes; then the last one says why."""
-    corpus, task, notes = job.corpus, job.corpus.task, []
+    """The fold of each labelled record (None where there are too few), and notes; then the last one says why.
+
+    As many folds as leave the most labels with records to learn from beside each of them.
+    """
+    corpus, task, seed = job.corpus, job.corpus.task, job.training.seed
     many = len(np.unique(splits.groups(corpus.store)[rows]))
     if many < FEWEST:
         return None, [f"{many} labelled patients are too few to compare adapters; {FEWEST} are needed"]
-    learnable = np.ones(len(task.labels), bool)
-    if task.kind in LABELS:
-        count = _trials.positives(corpus, rows)
-        learnable = count >= LEAST
-        few = ", ".join(f"{label} ({n})" for label, n in zip(task.labels, count) if n < LEAST)
-        notes += [f"labels with fewer than {LEAST} positive patients say nothing about adapters: {few}"] if few else []
-        if learnable.sum() < (2 if task.kind == "multiclass" else 1):
-            return None, [f"too few positive patients to compare adapters ({few}); label more records"]
-    for k in range(FOLDS, 1, -1):
-        fold = splits.folds(corpus.store, k, job.training.seed, rows)
-        if _both_sides(corpus, rows, fold, learnable):
-            return fold, notes
-    return None, [*notes, "the positive records of a label cannot be divided by patient; label more records"]
+    every = [splits.folds(corpus.store, k, seed, rows) for k in range(FOLDS, 1, -1)]
+    learnable = [_learnable(corpus, rows, fold) for fold in every]
+    best = int(np.argmax([each.sum() for each in learnable]))  # the first of the best
+    if task.kind not in LABELS:
+        return every[best], []
+    few = ", ".join(np.array(task.labels)[~learnable[best]])
+    if learnable[best].sum() < (2 if task.kind == "multiclass" else 1):
+        return None, [f"too few positive patients to compare adapters ({few}); label more records"]
+    return every[best], [f"too few positive patients for these to say much about adapters: {few}"] if few else []
 
 
-def _both_sides(corpus, rows: np.ndarray, fold: np.ndarray, learnable: np.ndarray) -> bool:
-    """Whether every fold has records, and every label that counts is there to be learnt from beside each fold."""
-    for k in range(fold.max() + 1):
-        if not (fold == k).any():
-            return False
-        if corpus.task.kind in LABELS and not (_trials.positives(corpus, rows[fold != k]) > 0)[learnable].all():
-            return False
-    return fold.max() > 0
+def _learnable(corpus: Corpus, rows: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """(K,) which labels have LEAST positive patients, and one of them beside every fold; none where a fold is empty."""
+    learnable = np.ones(len(corpus.task.labels) or 1, bool)
+    if not all((fold == k).any() for k in range(int(fold.max()) + 1)) or fold.max() < 1:
+        return ~learnable
+    if corpus.task.kind in LABELS:
+        beside = [_trials.positives(corpus, rows[fold != k]) for k in range(int(fold.max()) + 1)]
+        learnable &= (np.min(beside, axis=0) > 0) & (_trials.positives(corpus, rows) >= LEAST)
+    return learnable
 
 
 def _try(job: Job, name: str, candidate: Candidate, rows, fold, clock: Clock, before: list[Tried]) -> tuple:

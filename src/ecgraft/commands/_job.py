@@ -173,8 +173,7 @@ class Job:
         score = self._score(calibration)
         objective = Supervised(learner, {self.name: self.corpus.task}, loss, augment)
         if self.options.semi:
-            found = self._unlabelled(examples.index)
-            objective, sampler = _semi.around(objective, sampler, found, self.options, self.training.steps)
+            objective, sampler = _semi.around(objective, sampler, self._unlabelled, self.options, self.training.steps)
         self.step_cost = step_cost(objective, sampler(0)) if self.measure else None
         result = fit(
             objective, sampler, self.training,
@@ -190,11 +189,11 @@ class Job:
         seed, samples = self.training.seed, self.recipe.samples
         return Sampler(examples, self.options.batch, samples, seed=seed, balance=balance, device=self.device)
 
-    def _unlabelled(self, labelled: np.ndarray) -> Examples:
+    def _unlabelled(self) -> Examples:
         """The unlabelled records that are like the labelled ones: `unlabelled`, or the rest of the store."""
         if self.unlabelled is None:
             self.unlabelled = rest_of(self.corpus, np.union1d(self.train, self.validation))
-        return self.unlabelled.examples(self.recipe, self.cache.present[labelled], self.progress)
+        return self.unlabelled.examples(self.recipe, self.cache.present[self.train], self.progress)
 
     def _allocate(self, examples: Examples) -> None:
         """Finds the ranks that the labelled records ask for; they stand in the options from now on."""

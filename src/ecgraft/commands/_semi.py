@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import nn
@@ -31,8 +32,13 @@ def check(options) -> None:
         raise UsageError("head.kind=knn learns nothing, so unlabelled records are of no use to it; leave semi out")
 
 
-def around(objective: Supervised, sampler: Sampler, examples: Examples, options, steps: int) -> tuple[nn.Module, Tail]:
-    """The objective with the one that `options` name around it, and batches with a tail. Raises UsageError."""
+def around(
+    objective: Supervised, sampler: Sampler, unlabelled: Callable[[], Examples], options, steps: int
+) -> tuple[nn.Module, Tail]:
+    """The objective with the one that `options` name around it, and batches with a tail.
+
+    Raises UsageError where that one does not fit the task, the encoder or its adapter, before it asks for records.
+    """
     plug = plugs.find("objectives", options.semi)
     config = configure(plug.Config, options.semi_config, f"semi {options.semi}")
     if getattr(config, "steps", None) == 0:
@@ -40,5 +46,5 @@ def around(objective: Supervised, sampler: Sampler, examples: Examples, options,
     (task,) = objective.tasks.values()
     plug.check(config, task, objective.network)
     seed, device = sampler.seed, sampler.device
-    tail = Tail(sampler, examples, options.tail, sampler.samples, seed=seed, device=device)
+    tail = Tail(sampler, unlabelled(), options.tail, sampler.samples, seed=seed, device=device)
     return plug.build(config, objective), tail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,6 @@ from ._examples import Corpus
 from ._job import Job, Settings, fitting_steps, with_defaults
 from ._say import say
 from ._unlabelled import of_store
-
 
 USUAL = "lrc"  # adapter; an untrained encoder has to learn as a whole
 
@@ -97,13 +97,10 @@ def with_rank(options: Settings, rank: str) -> Settings:
     plug = plugs.find("adapters", options.adapter)
     if "rank" not in plug.Config.__dataclass_fields__:
         raise UsageError(f"adapter {options.adapter!r} has no ranks; --rank is for lrc and rd_lora")
-    number = rank.removesuffix("%")
-    if rank == AUTO:
-        said: dict = {"rank": AUTO}
-    elif number.isdigit() and rank == number:
-        said = {"rank": int(number)}
-    elif number.replace(".", "", 1).isdigit() and 0 < float(number) < 100:
-        said = {"budget": float(number) / 100}
+    if rank == AUTO or rank.isdigit():
+        said: dict = {"rank": AUTO if rank == AUTO else int(rank)}
+    elif re.fullmatch(r"\d+(\.\d+)?%", rank) and 0 < float(rank[:-1]) < 100:
+        said = {"budget": float(rank[:-1]) / 100}
     else:
         raise UsageError(f"--rank {rank}: give a number (8), a share of the encoder's weights (3%), or auto")
     return replace(options, adapter_config=options.adapter_config | said)

@@ -6,7 +6,7 @@ base: width 256, depth 8; medium: 512, 12; large: 768, 12.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -32,7 +32,7 @@ class Config:
 
 
 class ConvTransformer(nn.Module):
-    low_rank = {"*.out": "none", "*.qkv": "three", "hidden": "always"}  # (adapters.rd_lora)
+    low_rank: ClassVar = {"*.out": "none", "*.qkv": "three", "hidden": "always"}  # (adapters.rd_lora)
 
     def __init__(self, config: Config):
         super().__init__()

@@ -151,7 +151,12 @@ class Model:
             raise InputError(f"{path}: no model there (encoder.safetensors and grafts); ecgraft adapt makes one")
         model = _load_encoder(path / "encoder.safetensors")
         for file in sorted((path / "grafts").glob("*.safetensors")):
-            model.add(Graft.load(file))
+            graft = Graft.load(file)
+            if graft.name in model.grafts:
+                raise InputError(
+                    f"{file}: holds graft {graft.name!r}, and so does another file here; take one of them away"
+                )
+            model.add(graft)
         return model
 
     @classmethod
@@ -175,6 +180,7 @@ def _load_encoder(path: Path) -> Model:
     check_header(path, header, "encoder", FORMAT)
     with reading(path, "encoder"):
         seen = {name: tensors.pop(name) for name in list(tensors) if name.startswith("seen.")}
+        _check_sizes(path, header, tensors)
         encoder = encoders.build(header["name"], header["config"])
         encoder.load_state_dict(tensors)
         described = {key: header[key] for key in ("name", "config", "recipe")}
@@ -182,3 +188,19 @@ def _load_encoder(path: Path) -> Model:
         if model.fingerprint != header["fingerprint"]:
             raise InputError(f"{path}: damaged: its fingerprint is {model.fingerprint}, not {header['fingerprint']}")
     return model
+
+
+def _check_sizes(path: Path, header: dict, tensors: dict[str, torch.Tensor]) -> None:
+    """InputError where the architecture would be larger than its weights are: nothing is allocated for it before."""
+    if "." in header["name"]:  # an encoder of somebody's own may need real tensors to be built
+        return
+    with torch.device("meta"):
+        expected = {
+            name: value.shape for name, value in encoders.build(header["name"], header["config"]).state_dict().items()
+        }
+    for name in sorted(expected.keys() | tensors.keys()):
+        given = tensors[name].shape if name in tensors else None
+        if given != expected.get(name):
+            raise InputError(
+                f"{path}: damaged: tensor {name!r} has shape {given}, its architecture {expected.get(name)}"
+            )

@@ -28,6 +28,8 @@ def plain(module: nn.Module) -> nn.Module:
     module.eval().requires_grad_(False)
     low_rank.merge(module)
     frozen.thaw(module)
+    for layer in module.modules():
+        layer.__dict__.pop("attached", None)  # there is nothing left that an adapter could be detached from
     return module
 
 

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from . import frozen
 
@@ -25,12 +26,10 @@ class LowRankConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B, D, N)
         x, padding = self._padded(x)
-        y = frozen.conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        how = (self.stride, padding, self.dilation, self.groups)
         if not self.part.used(self.training):
-            return y
-        down = self.down.view(-1, *self.weight.shape[1:]).repeat(self.groups, 1, 1)
-        low = F.conv1d(x, down, None, self.stride, padding, self.dilation, self.groups)
-        return y + self.part.factor(self.training) * F.conv1d(low, self.up[..., None], groups=self.groups)
+            return frozen.conv(x, self.weight, self.bias, *how)
+        return _conv(x, self, how)
 
     def _padded(self, x: Tensor) -> tuple[Tensor, tuple | str]:
         if self.padding_mode == "zeros":
@@ -40,6 +39,21 @@ class LowRankConv1d(nn.Conv1d):
     def product(self) -> Tensor:
         """B A in the shape of W0."""
         return (self.up @ self.down).view_as(self.weight)
+
+
+def _conv(x: Tensor, layer: LowRankConv1d, how: tuple) -> Tensor:  # (B, C, T) -> (B, D, N)
+    """W0 x + f B (A x) + b as two convolutions beside each other; `how`: stride, padding, dilation and groups.
+
+    A pass of a training step that nothing is learnt from, such as that of unlabelled records, takes one with W0 + f BA.
+    """
+    if has_torch_function_unary(x):
+        return handle_torch_function(_conv, (x,), x, layer, how)
+    f, groups = layer.part.factor(layer.training), layer.groups
+    if layer.training and not torch.is_grad_enabled():
+        return F.conv1d(x, layer.weight + f * layer.product(), layer.bias, *how)
+    y = frozen.conv(x, layer.weight, layer.bias, *how)
+    down = layer.down.view(-1, *layer.weight.shape[1:]).repeat(groups, 1, 1)
+    return y + f * F.conv1d(F.conv1d(x, down, None, *how), layer.up[..., None], groups=groups)
 
 
 class LowRankLinear(nn.Linear):

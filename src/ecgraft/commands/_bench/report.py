@@ -21,8 +21,9 @@ HOW = (
     "the start. Intervals: 95 %, patients and seeds drawn with replacement. Differences are paired: the same patients "
     "and seeds on both sides; p is two-sided, by the bootstrap's standard error, adjusted over all comparisons "
     "that are shown (Holm). Thresholds and calibration come from validation data. Costs are medians: time of a step, "
-    "what it keeps for its backward pass and the most it holds, largest memory of the process, whole time with test; what rows share (prepared records, features) counts for the "
-    "one that needed it first."
+    "what it keeps for its backward pass and the most that it holds beyond weights and batch, largest memory of the "
+    "process, whole time with test; what rows share (prepared records, features) counts for the one that needed it "
+    "first."
 )
 
 
