@@ -20,7 +20,8 @@ from ecgraft.commands import _calibrate, _score
 from ecgraft.commands._bench import standins
 from ecgraft.commands._examples import Corpus
 from ecgraft.commands._features import features
-from ecgraft.commands._job import Job, Settings, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, with_defaults
 from ecgraft.metrics import classify, conformal, distance
 from ecgraft.model import Model
 from ecgraft.store import Store, StoreWriter, splits

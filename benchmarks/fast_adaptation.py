@@ -31,7 +31,8 @@ from ecgraft import adapters, tasks
 from ecgraft.commands import _job, _kept, _score
 from ecgraft.commands._bench.cost import Cost
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import Job, Settings, fitting_steps, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, fitting_steps, with_defaults
 from ecgraft.commands._trunk import signal
 from ecgraft.model import Model
 from ecgraft.nn.network import HeadConfig, Network, build_head

@@ -14,7 +14,8 @@ from _corpora import arguments, corpus, rounded
 from _result import keep
 
 from ecgraft.commands import _score
-from ecgraft.commands._job import Job, Settings
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings
 from ecgraft.metrics import bootstrap, waves
 from ecgraft.model import Model
 from ecgraft.store import splits

@@ -31,7 +31,8 @@ def train(store: Path, steps: int) -> int:
 
     from ecgraft import tasks
     from ecgraft.commands._examples import Corpus
-    from ecgraft.commands._job import Job, Settings
+    from ecgraft.commands._job import Job
+    from ecgraft.commands._settings import Settings
     from ecgraft.model import Model
     from ecgraft.store import Store
     from ecgraft.training import Sampler

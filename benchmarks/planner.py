@@ -14,7 +14,8 @@ from _corpora import arguments, corpus
 from _result import keep
 
 from ecgraft.commands import _trials
-from ecgraft.commands._job import Job, Settings, fitting_steps, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, fitting_steps, with_defaults
 from ecgraft.commands.plan import measure
 from ecgraft.model import Model
 from ecgraft.store import splits

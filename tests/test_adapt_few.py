@@ -10,7 +10,7 @@ import ecgraft
 from ecgraft import tasks
 from ecgraft.commands import _semi
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import Settings
+from ecgraft.commands._settings import Settings
 from ecgraft.commands._unlabelled import of_store, rest_of
 from ecgraft.commands.adapt import with_rank
 from ecgraft.model import Model

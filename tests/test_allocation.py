@@ -13,7 +13,7 @@ from torch import nn
 
 from ecgraft import adapters, encoders, plugs, tasks
 from ecgraft.commands import _allocation
-from ecgraft.commands._job import Settings, with_defaults
+from ecgraft.commands._settings import Settings, with_defaults
 from ecgraft.nn.network import HeadConfig, Network, build_head
 from ecgraft.objectives.supervised import Config, Supervised
 from ecgraft.record import UsageError

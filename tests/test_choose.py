@@ -11,7 +11,8 @@ import ecgraft
 from ecgraft import tasks
 from ecgraft.commands import _choose, _score, _trials
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import Job, Settings, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, training, with_defaults
 from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store
@@ -74,7 +75,7 @@ def test_the_choice_is_made_with_the_settings_that_were_tried(corpus, monkeypatc
     monkeypatch.setattr(_trials, "trial", answers(corpus, None, QUALITY))
     made = job(corpus)
     options = _choose.choose(made).applied(made.options)
-    assert options.augment == {} and options.training["rate"] == _trials.PROBE["rate"]
+    assert options.augment == {} and training(options).rate == 0.005
     assert options.training["steps"] == 3
     own = job(corpus, training={"rate": 0.01})
     assert _choose.choose(own).applied(own.options).training["rate"] == 0.01

@@ -13,7 +13,7 @@ import ecgraft
 from ecgraft import formats, tasks
 from ecgraft.commands import _score
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import fitting_steps
+from ecgraft.commands._settings import fitting_steps
 from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store

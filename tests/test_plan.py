@@ -12,7 +12,8 @@ from ecgraft import cli, tasks
 from ecgraft.commands import _expected, _trials
 from ecgraft.commands import plan as planning
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import Job, Settings
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings
 from ecgraft.metrics import curve
 from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError

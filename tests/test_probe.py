@@ -10,7 +10,8 @@ import ecgraft
 from ecgraft import tasks
 from ecgraft.commands import _features, _probe, _score
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import Job, Settings, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, with_defaults
 from ecgraft.model import Model
 from ecgraft.nn.heads import Pooled
 from ecgraft.record import InputError
@@ -28,7 +29,7 @@ def corpus(tmp_path_factory):
 
 def job(corpus, **changes) -> Job:
     train, validation = corpus.few(1, 0)
-    options = Settings(adapter="linear", augment={}, seconds=4.0, batch=8, **changes)
+    options = Settings(adapter="linear", augment={}, seconds=4.0, batch=8, rare="note", **changes)
     model = Model.fresh("resnet18", SMALL)
     return Job(model, corpus, train, validation, with_defaults(options, 30, 0), "findings", progress=False)
 

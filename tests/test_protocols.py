@@ -14,7 +14,7 @@ from ecgraft import datasets, encoders, tasks
 from ecgraft.commands import _objective
 from ecgraft.commands._bench import cells, reading, standins
 from ecgraft.commands._bench import protocol as protocols
-from ecgraft.commands._job import fitting_steps
+from ecgraft.commands._settings import fitting_steps
 from ecgraft.commands.ingest import ingest
 from ecgraft.record import UsageError
 from ecgraft.signal.beats import BEAT_FEATURES, RECORD_FEATURES

@@ -15,7 +15,8 @@ from ecgraft.commands import _probe, _readouts, _score, _seen
 from ecgraft.commands import bench as bench_command
 from ecgraft.commands._bench import reading
 from ecgraft.commands._examples import Corpus
-from ecgraft.commands._job import Job, Settings, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, with_defaults
 from ecgraft.model import Graft, Model
 from ecgraft.nn import Neighbours
 from ecgraft.nn.network import HeadConfig, build_head

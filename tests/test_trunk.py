@@ -14,7 +14,8 @@ import ecgraft
 from ecgraft import adapters, plugs, tasks
 from ecgraft.commands import _kept, _score, _trunk
 from ecgraft.commands._examples import Corpus, window_recipe
-from ecgraft.commands._job import Job, Settings, with_defaults
+from ecgraft.commands._job import Job
+from ecgraft.commands._settings import Settings, with_defaults
 from ecgraft.model import Model, infer
 from ecgraft.nn.network import HeadConfig, Network, build_head
 from ecgraft.record import InputError

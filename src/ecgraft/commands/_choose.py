@@ -20,8 +20,9 @@ from ..store import splits
 from . import _score, _trials
 from ._blocks import plain, table
 from ._examples import Corpus
-from ._job import Job, Settings
+from ._job import Job
 from ._say import say
+from ._settings import Settings
 from ._trials import CANDIDATES, LABELS, Candidate, Clock
 
 FOLDS = 3

@@ -13,19 +13,15 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, Field
-from pydantic.dataclasses import dataclass
 
 from .. import __version__, adapters, views
 from ..model import Graft, Model
 from ..nn.network import DENSE, HeadConfig, Network, build_head
 from ..objectives.supervised import Config as Loss
 from ..objectives.supervised import Supervised
-from ..plugs import configure
 from ..record import InputError
 from ..signal.recipe import Recipe
 from ..training import Config as Training
@@ -36,64 +32,10 @@ from . import _allocation, _calibrate, _kept, _probe, _score, _semi
 from ._examples import Corpus, window_recipe
 from ._features import features, kept_features
 from ._say import say
+from ._settings import Settings, training
 from ._unlabelled import Unlabelled, rest_of
 
-TRAINING = {"rate": 1e-3, "average": 0.98}  # where adapting differs from the defaults of training.Config
 LEAST = 2  # positive records of a label, to learn it from
-PASSES, STEPS = 40, (200, 3000)  # how long a graft is trained where nobody says so
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Settings:
-    """How a graft is trained.
-
-    adapter         what may change in the encoder, by name
-    adapter_config  settings of the adapter; rank: auto finds the ranks of its layers out from the labelled records
-    semi            how records without labels are learnt from too: semi_bn, fixmatch, mean_teacher; none by default
-    semi_config     settings of that
-    tail            unlabelled windows in a step, as a share of the labelled ones
-    seconds         window, s (default: the encoder's own)
-    batch           windows in a step
-    balance         0: records in turn; 1: classes equally often
-    rare            what to do about labels with fewer than two positive records: refuse them, or note it and go on
-    smoothing       share of a class target that is spread over the other classes
-    augment         views that are laid over the training windows, by name, with their settings
-    start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
-    head            dropout and width of the head; leads: joint (one pass) or each (one by one); kind: linear, or knn
-                    (nearest neighbours on a frozen encoder: nothing is learnt, what is said of training is not used)
-    training        steps, rate ... (training.Config); where they are not given: TRAINING, and `fitting_steps`
-    calibrate       how probabilities are corrected on the validation part: temperature, isotonic or none
-    coverage        share of the records whose true answer is to be among those that are called possible
-    cache           keep what frozen layers compute, where nothing random comes before them
-    """
-
-    adapter: str = "full"
-    adapter_config: dict = Field(default_factory=dict)
-    semi: str = ""
-    semi_config: dict = Field(default_factory=dict)
-    tail: float = Field(1.0, ge=0)
-    seconds: float | None = Field(None, gt=0)
-    batch: int = Field(32, ge=1)
-    balance: float = Field(0.0, ge=0, le=1)
-    rare: Literal["refuse", "note"] = "refuse"
-    smoothing: float = Field(0.0, ge=0, lt=1)
-    augment: dict[str, dict] = Field(default_factory=lambda: {"gain": {}, "noise": {}, "lead_loss": {}})
-    start: Literal["graft", "new"] = "graft"
-    head: HeadConfig = HeadConfig()
-    training: dict = Field(default_factory=dict)
-    calibrate: Literal["temperature", "isotonic", "none"] = "temperature"
-    coverage: float = Field(0.9, gt=0, lt=1)
-    cache: bool = True
-
-
-def with_defaults(options: Settings, steps: int, seed: int) -> Settings:
-    """The settings with what the training leaves open filled in."""
-    return replace(options, training=TRAINING | {"steps": steps, "seed": seed} | options.training)
-
-
-def fitting_steps(records: int, batch: int, least: int = STEPS[0], most: int = STEPS[1], passes: int = PASSES) -> int:
-    """Steps for a graft: `passes` over the records, but at least `least` and at most `most`."""
-    return min(max(round(passes * records / batch), least), most)
 
 
 @dataclasses.dataclass
@@ -121,7 +63,7 @@ class Job:
 
     @cached_property
     def training(self) -> Training:
-        return configure(Training, self.options.training, "training")
+        return training(self.options)
 
     @cached_property
     def cache(self):
@@ -340,7 +282,7 @@ class Job:
         card = {
             "date": datetime.date.today().isoformat(),
             "records": {"train": len(self.train), "validation": len(self.validation)},
-            "settings": asdict(self.options),
+            "settings": asdict(self.options) | {"training": asdict(self.training)},
             "score on validation": {self.corpus.task.metric: result.score, "step": result.step} if found else None,
             "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
             "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},

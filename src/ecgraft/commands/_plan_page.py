@@ -24,15 +24,19 @@ def page(summary: dict, expected: dict) -> Page:
         {key: summary[key] for key in ("metric", "labelled", "largest fit", "model", "store", "seed", "seconds")}
     )
     for line in summary["expected"]:
-        note = f"with {line['adapter']}" + (", extrapolated" if line["extrapolated"] else "")
-        made.highlight(f"{line['labels']:,} labels", _estimate(line["scores"][line["adapter"]]), note=note)
-    made.section("What to expect", f"{summary['level']:.0%} intervals. {HOW}", *summary["notes"])
+        value, low, high = _estimate(line["scores"][line["adapter"]])
+        note = f"{low:.3f} to {high:.3f} ({summary['level']:.0%}), with {line['adapter']}"
+        note += ", extrapolated" if line["extrapolated"] else ""
+        made.highlight(f"{line['labels']:,} labels", value, note=note)
+    made.section(
+        "What to expect", f"All intervals of this page are {summary['level']:.0%} intervals. {HOW}", *summary["notes"]
+    )
     pictures = {"expected, by number of labels": _expected(summary, list(expected))}
     pictures["measured on held-out records, mean over splits"] = _measured(summary)
     made.figures(pictures)
     names = list(summary["adapters"])
     rows = [
-        [line["labels"], *(_estimate(line["scores"][name]) for name in names), line["adapter"], _mark(line)]
+        [line["labels"], *(_text(line["scores"][name]) for name in names), line["adapter"], _mark(line)]
         for line in summary["expected"]
     ]
     made.table(["labels", *names, "take", ""], rows)
@@ -52,6 +56,12 @@ def _mark(line: dict) -> str:
 
 def _estimate(said: dict) -> Estimate:
     return Estimate(*(np.nan if said[key] is None else said[key] for key in ("value", "low", "high")))
+
+
+def _text(said: dict) -> str:
+    """As text, because a page says 95 % of every Estimate."""
+    value, low, high = _estimate(said)
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _expected(summary: dict, names: list[str]):

@@ -19,10 +19,10 @@ from ..plugs import nearest
 from ..record import UsageError
 from . import _score, _seen
 from ._examples import Corpus
-from ._job import TRAINING, Job, Settings
+from ._job import Job
+from ._settings import Settings
 
 STEPS = 150  # of a short fit
-PROBE = {"rate": 0.005, "decay": 0.1}  # a head on features that never change learns faster
 SURE = 1e-6  # probabilities nearer to 0 or 1 are all alike
 LABELS = ("multiclass", "multilabel")
 
@@ -38,10 +38,7 @@ class Candidate:
 
     def settings(self, options: Settings) -> Settings:
         """The settings of a job with this adapter in place of its own."""
-        training = dict(options.training)
-        if self.adapter == "linear" and training.get("rate", TRAINING["rate"]) == TRAINING["rate"]:
-            training |= PROBE
-        given = {"adapter": self.adapter, "adapter_config": self.config, "training": training}
+        given = {"adapter": self.adapter, "adapter_config": self.config}
         return replace(options, **given, **({} if self.views or options.semi else {"augment": {}}))
 
 

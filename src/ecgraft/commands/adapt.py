@@ -19,9 +19,11 @@ from ..plugs import configure
 from ..record import InputError, UsageError
 from ..store import Store
 from . import _seen
+from ._choose import choose
 from ._examples import Corpus
-from ._job import Job, Settings, fitting_steps, with_defaults
+from ._job import Job
 from ._say import say
+from ._settings import Settings, fitting_steps, with_defaults
 from ._unlabelled import of_store
 
 USUAL = "lrc"  # adapter; an untrained encoder has to learn as a whole
@@ -65,13 +67,11 @@ def adapt(
     job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
     if unlabelled:
         job.unlabelled = of_store(unlabelled, corpus, progress)
-    chosen = None
-    if auto:
-        from . import _choose
-
-        chosen = _choose.choose(job, minutes)
+    chosen = choose(job, minutes, folder.with_name(f"{name}-choice.json")) if auto else None
     if chosen:
-        job.options = replace(job.options, adapter=chosen.adapter, adapter_config=chosen.adapter_config)
+        job.options = chosen.applied(job.options)
+        if progress:
+            chosen.show()
 
     def save(graft: Graft) -> None:
         learnt = np.union1d(job.train, job.validation)
@@ -79,6 +79,7 @@ def adapt(
         seen = [_seen.tensors(*each, progress) for each in of]
         graft.tensors |= _seen.joined([*seen, job.start.tensors] if job.continues else seen)
         _seen.note_persons(folder, of)
+        graft.card |= {"chosen": chosen.card()} if chosen else {}
         graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
         base.add(graft)
         base.save(Path(to))

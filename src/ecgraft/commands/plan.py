@@ -22,8 +22,9 @@ from . import _expected, _plan_page, _score, _trials
 from ._blocks import table
 from ._examples import Corpus
 from ._expected import Expected, Measured
-from ._job import Job, Settings, fitting_steps, with_defaults
+from ._job import Job
 from ._say import say
+from ._settings import Settings, fitting_steps, with_defaults
 from ._trials import LABELS, Clock
 from .adapt import pick_device
 
@@ -88,6 +89,8 @@ def measure(
             sure = name == "linear" and number < SURE
             if name not in left and (sure or _affordable(made, name, clock)):
                 _fit(job, candidates[name], made[name], split, clock, sure, left)
+    late = [name for name, one in made.items() if not one.splits and name not in left]
+    left |= {name: "no time was left for it; give more --minutes" for name in late if len(made["linear"].splits)}
     there = {name: one for name, one in made.items() if len(one.labels) > 1}
     if not there:
         raise InputError(f"{corpus.store.path}: no fit could be scored. {'; '.join(left.values())}")

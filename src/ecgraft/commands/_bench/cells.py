@@ -18,7 +18,7 @@ from ...record import InputError
 from ...signal.recipe import Recipe
 from ...store import Store, leaks, splits
 from .._examples import Corpus
-from .._job import PASSES
+from .._settings import PASSES
 from ..ingest import ingest
 from . import standins
 from .pretrained import strat_folds

@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass
 from ... import tasks
 from ...plugs import configure
 from ...store import Store
-from .._job import PASSES
+from .._settings import PASSES
 from ..pretrain import TRAINING as PRETRAINING
 from ..pretrain import Plan
 from ..pretrain import Settings as PretrainSettings

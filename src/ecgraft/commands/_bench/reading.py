@@ -11,7 +11,7 @@ from ...signal.recipe import Recipe
 from ...store import Store
 from ...training import Config as Training
 from .. import _probe
-from .._job import Settings
+from .._settings import Settings
 from .protocol import METRICS, Protocol, Row, Table
 from .standins import SIMULATED
 

@@ -16,8 +16,9 @@ from ...metrics import bootstrap
 from ...plugs import configure
 from ...record import InputError
 from ...store import Store
-from .._job import Job, Settings, fitting_steps, with_defaults
+from .._job import Job
 from .._score import Answers, scorer
+from .._settings import Settings, fitting_steps, with_defaults
 from ..adapt import pick_device
 from ..evaluate import plain
 from . import cells as cell_tools
@@ -63,7 +64,7 @@ class Runner:
         graft.save(place / "graft.safetensors")
         size = (place / "graft.safetensors").stat().st_size
         scores = self.scores(corpus, found, graft, corpus.patients(test), cell.seed)
-        store = corpus.store
+        store, settings = corpus.store, asdict(job.options) | {"training": asdict(job.training)}
         row = {
             "key": key, "protocol": self.protocol.name, "version": self.protocol.version,
             "database": table.database or store.path.name,
@@ -73,7 +74,7 @@ class Runner:
             "copies left out": self._copies,
             **scores, "trained parameters": int(graft.card["trained parameters"]), "bytes": size,
             "step ms": job.result.seconds * 1e3, "peak MB": cost.peak, "seconds": cost.seconds, **_memory(job),
-            "steps": 0 if job.voting else job.training.steps, "settings": json.dumps(asdict(job.options)),
+            "steps": 0 if job.voting else job.training.steps, "settings": json.dumps(settings),
             "store": store.fingerprint,
             "threads": torch.get_num_threads(), "device": str(self.device), "date": datetime.date.today().isoformat(),
             "ecgraft": __version__, "torch": torch.__version__,
