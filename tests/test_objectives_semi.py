@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -268,9 +269,11 @@ def test_fixmatch_of_one_class_by_hand():
     assert all(value == 0 for value in none.values())
 
 
-def test_fixmatch_asks_in_inference_and_moves_no_statistics_twice():
+@pytest.mark.parametrize("together", [True, False])
+def test_fixmatch_asks_in_inference_and_moves_no_statistics_twice(together):
     network = network_of("multilabel", head={"dropout": 0.5})
-    objective = built("fixmatch", "multilabel", network, threshold=0.5, weak={}, strong={}, weight=3.0).train()
+    given = {"threshold": 0.5, "weak": {}, "strong": {}, "weight": 3.0, "together": together}
+    objective = built("fixmatch", "multilabel", network, **given).train()
     batch = batch_of("multilabel")
     plain = built("supervised", "multilabel", network_of("multilabel", head={"dropout": 0.5})).train()
     tail = {key: value[6:] for key, value in batch.items() if torch.is_tensor(value)}
@@ -278,14 +281,20 @@ def test_fixmatch_asks_in_inference_and_moves_no_statistics_twice():
     plain.train()
     seen = plain.seen(only_labelled(batch))
     torch.manual_seed(9)
-    both = {key: torch.cat((seen[key], tail[key])) for key in ("x", "present", "length")}
-    said = plain.network(both)["multilabel"]
-    expected = F.binary_cross_entropy_with_logits(said[6:], (asked >= 0).float())
+    if together:
+        both = {key: torch.cat((seen[key], tail[key])) for key in ("x", "present", "length")}
+        said = plain.network(both)["multilabel"][6:]
+    else:  # each has its own statistics, and only the labelled move the running ones
+        plain.network(seen)
+        said = copy.deepcopy(plain.network)(tail)["multilabel"]
+    expected = F.binary_cross_entropy_with_logits(said, (asked >= 0).float())
     torch.manual_seed(9)
     out = objective(batch)
     assert out["unlabelled"].item() == pytest.approx(expected.item(), rel=1e-5) and out["used"] == 1
     assert out["loss"].item() == pytest.approx(out["multilabel"].item() + 3 * expected.item(), rel=1e-5)
-    assert all(torch.equal(p, q) for p, q in zip(network.buffers(), plain.network.buffers()))
+    moved = zip(network.named_buffers(), plain.network.buffers())
+    assert all(torch.equal(p, q) for (name, p), q in moved if "tracked" not in name)
+    assert all(layer.momentum == 0.1 for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm1d))
     assert network.training and network.heads["multilabel"].training
     gradient = torch.autograd.grad(out["unlabelled"], [*network.heads.parameters()])
     assert gradient[0].any()
@@ -326,7 +335,10 @@ def test_views_that_move_time_are_well_where_a_record_has_one_answer():
     for name in NAMES:
         out = built(name, "multilabel", weak={"reverse": {}, "crop": {"speed": (0.8, 1.2)}}).train()
         assert torch.isfinite(out(batch_of("multilabel"))["loss"])
-    other = built("fixmatch", "multilabel", strong={"crop": {"samples": 100}}).train()
+    assert torch.isfinite(
+        built("fixmatch", "multilabel", strong={"crop": {"samples": 100}})(batch_of("multilabel"))["loss"]
+    )
+    other = built("fixmatch", "multilabel", strong={"crop": {"samples": 100}}, together=True).train()
     with pytest.raises(UsageError, match="160 samples and unlabelled ones of 100"):
         other(batch_of("multilabel"))
 
@@ -341,7 +353,7 @@ def test_mean_teacher_by_hand():
     assert ramps == pytest.approx([0.006738, math.exp(-1.25), 1, 1], abs=1e-6)
     assert mean_teacher.ramp(torch.tensor(0), 0) == 1
     batch = batch_of("multilabel")
-    objective = built("mean_teacher", "multilabel", weight=100.0, weak={}).train()
+    objective = built("mean_teacher", "multilabel", weight=100.0, weak={}, together=True).train()
     tail = {key: value[6:] for key, value in batch.items() if torch.is_tensor(value)}
     teacher = built("supervised", "multilabel").network.eval()(tail)["multilabel"].sigmoid()
     student = built("supervised", "multilabel").train()

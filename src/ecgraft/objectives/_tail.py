@@ -5,10 +5,12 @@ A batch holds its labelled rows first, then the tail, as `labelled` (B,) says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .. import views
 from ..nn.heads import Neighbours
@@ -41,6 +43,33 @@ def joined(labelled: dict, tail: dict) -> dict:
             f"{tail['x'].shape[-1]}; let both keep the window (crop without samples)"
         )
     return labelled | {key: torch.cat((labelled[key], tail[key])) for key in ("x", "present", "length")}
+
+
+def passes(network: nn.Module, name: str, labelled: dict, tail: dict, together: bool) -> tuple[dict, Tensor]:
+    """The logits of the labelled rows by head, and those of head `name` for the tail.
+
+    together: in one pass, so that norms in training see both and gradients of either pass through their statistics into
+    the other. Else each in a pass of its own, and running statistics are those of the labelled.
+    """
+    if together:
+        count, logits = len(labelled["x"]), network(joined(labelled, tail))
+        return {key: value[:count] for key, value in logits.items()}, logits[name][count:]
+    logits = network(labelled)
+    with _still(network):
+        return logits, network({**tail, "seed": labelled["seed"], "step": labelled["step"]})[name]
+
+
+@contextmanager
+def _still(network: nn.Module) -> Iterator[None]:
+    """Running statistics do not move."""
+    moving = [(layer, layer.momentum) for layer in network.modules() if isinstance(layer, _BatchNorm)]
+    for layer, _ in moving:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in moving:
+            layer.momentum = momentum
 
 
 def under(view: Callable, batch: dict, random: torch.Generator) -> dict:
@@ -103,10 +132,10 @@ def by_class(task: Task, logits: Tensor, batch: dict) -> Tensor:
 
 def there(task: Task, *batches: dict) -> Tensor:
     """Which answers of `by_class` stand for something in every view: (B,), (B C, T) or (B, T) bool."""
+    if task.kind not in DENSE:
+        return torch.ones_like(batches[0]["length"], dtype=torch.bool)
     inside = torch.stack([valid(batch) for batch in batches]).all(0)  # (B, C, T)
-    if task.kind == "waves":
-        return inside.flatten(0, 1)
-    return inside.any(1) if task.kind == "peaks" else torch.ones(len(inside), dtype=torch.bool, device=inside.device)
+    return inside.flatten(0, 1) if task.kind == "waves" else inside.any(1)
 
 
 def mean_of(values: Tensor, which: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ Several labels, P = sigmoid(f(weak(u))) without gradient, t the threshold:
     L_u = mean over all B K entries of [P >= t or P <= 1 - t] BCE(f(strong(u)), [P >= 1/2])
 
 One class: [max P >= t] CE(f(strong(u)), argmax P), mean over all unlabelled records; per sample the same over the
-samples of leads that are there under both views. Labelled and strong rows share one pass, so that the norms see both.
-The weak pass is one of inference: it moves no statistics, drops nothing out, and no record depends on its neighbours.
+samples of leads that are there under both views. The weak pass is one of inference: it moves no statistics, drops
+nothing out, and no record depends on its neighbours.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Config:
     """threshold  of being sure, and `thresholds` of single labels, by name
     weight     of L_u beside the supervised loss
     weak       views under which the network is asked; strong: those under which it learns
+    together   whether labelled and strong rows share a pass, as is usual (mean_teacher.py says what that does)
     """
 
     threshold: Threshold = 0.95
@@ -44,6 +45,7 @@ class Config:
     weight: float = Field(1.0, ge=0)
     weak: dict[str, dict | None] = Field(default_factory=lambda: dict(_tail.WEAK))
     strong: dict[str, dict | None] = Field(default_factory=lambda: dict(_tail.STRONG))
+    together: bool = False
 
 
 class FixMatch(nn.Module):
@@ -70,10 +72,9 @@ class FixMatch(nn.Module):
             return self.supervised.losses(self.network(labelled), labelled)
         weak, strong = _tail.under(self.weak, tail, random), _tail.under(self.strong, tail, random)
         asked = self._asked(weak)
-        count = len(labelled["x"])
-        logits = self.network(_tail.joined(labelled, strong))
-        losses = self.supervised.losses({name: value[:count] for name, value in logits.items()}, labelled)
-        said = _tail.by_class(self.task, logits[self.name][count:], strong)
+        logits, said = _tail.passes(self.network, self.name, labelled, strong, self.config.together)
+        losses = self.supervised.losses(logits, labelled)
+        said = _tail.by_class(self.task, said, strong)
         rule = several if self.task.kind == "multilabel" else one
         found = rule(asked, said, _tail.there(self.task, weak, strong), self.thresholds)
         return losses | found | {"loss": losses["loss"] + self.config.weight * found["unlabelled"]}
