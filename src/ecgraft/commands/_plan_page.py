@@ -19,7 +19,8 @@ HOW = (
 
 def page(summary: dict, expected: dict) -> Page:
     """expected: adapter -> Expected, for its names alone; all numbers come from the summary."""
-    made = Page(f"plan: {summary['task']}", "the score to expect by number of labels")
+    level = f"{100 * summary['level']:.0f} %"
+    made = Page(f"plan: {summary['task']}", "the score to expect by number of labels", level)
     made.facts(
         {key: summary[key] for key in ("metric", "labelled", "largest fit", "model", "store", "seed", "seconds")}
     )

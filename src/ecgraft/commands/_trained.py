@@ -86,6 +86,8 @@ def _blocks(found: Trained) -> list[Block]:
     told = {"warning": _age(found), "name": head.get("name")}
     told |= {"values": f"{found.values:,} ({found.path.stat().st_size / 1024:,.0f} KiB)"}
     told |= {key: head.get(key) for key in ("adapter", "adapter_config", "encoder", "fingerprint", "format_version")}
+    if found.ranks:  # they have a table of their own
+        told["adapter_config"] = {key: value for key, value in head["adapter_config"].items() if key != "rank"}
     told |= {"architecture": head.get("config"), "recipe": _sentence(head.get("recipe"))}
     if head.get("text"):
         told["text side"] = "joins ECGs and reports: predict --prompts, evaluate --zero-shot or --retrieval"

@@ -15,6 +15,7 @@ from ._say import say
 
 DEFAULT, PACKAGED = "default", Path(__file__).parents[1] / "model" / "default"  # (model.model)
 VALIDATION = "validation part"  # what a graft scores on where nobody has evaluated it
+RANKS = "adapter_config.rank."
 SIDES = ("task", "kind", "adapter", "trained", "bytes", "metric", "score", "date", "encoder", "ranks", "learnt from")
 
 
@@ -137,6 +138,8 @@ def _compare(model: str, pair: str, to: None) -> dict:
     sides = dict(zip(names, map(summary, heads)))
     a, b = sides.values()
     found = {"grafts": sides, "settings": _differences(*map(_settings, heads))}
+    if heads[0].header.get("adapter") != heads[1].header.get("adapter"):  # then ranks stand for other things
+        found["settings"] = {key: pair for key, pair in found["settings"].items() if not key.startswith(RANKS)}
     found["labels"] = {
         f"only {name}": [label for label in own["labels"] if label not in other["labels"]]
         for name, own, other in zip(names, (a, b), (b, a))

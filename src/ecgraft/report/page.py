@@ -27,8 +27,9 @@ class Page:
     Every text is escaped, for names and labels come from files; pictures are Markup, as `draw` and `plots` return it.
     """
 
-    def __init__(self, title: str, subtitle: str = ""):
-        self.title, self.subtitle = title, subtitle
+    def __init__(self, title: str, subtitle: str = "", level: str = "95 %"):
+        """level: of the intervals on the page."""
+        self.title, self.subtitle, self.level = title, subtitle, level
         self.run: list[tuple[str, object]] = []
         self.tiles: list[dict] = []
         self.sections: list[dict] = []
