@@ -128,13 +128,14 @@ def test_ranks_by_importance(made, tmp_path):
         ({"semi": "semi_bn", "adapter": "lrc"}, "adapter_config.norm=batch"),
         ({"adapter": "lrc", "rank": "999"}, "999"),
         ({"adapter": "lrc", "unlabelled": "here"}, "--semi"),
+        ({"task": "qrs", "augment": {"cutmix": {}}}, "cutmix"),
         ({"semi": "fixmatch", "head": {"kind": "knn"}, "adapter": "linear"}, "knn"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_written(made, tmp_path, values, message):
     model = made / "model"
     with pytest.raises(UsageError, match=message):
-        ecgraft.adapt(made / "learnt", task="findings", to=tmp_path / "m", model=str(model), **(FEW | values))
+        ecgraft.adapt(made / "learnt", to=tmp_path / "m", model=str(model), **(FEW | {"task": "findings"} | values))
     assert not (tmp_path / "m" / "encoder.safetensors").exists() and not (tmp_path / "m" / "grafts").exists()
 
 

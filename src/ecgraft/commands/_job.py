@@ -22,7 +22,7 @@ from ..model import Graft, Model
 from ..nn.network import DENSE, HeadConfig, Network, build_head
 from ..objectives.supervised import Config as Loss
 from ..objectives.supervised import Supervised
-from ..record import InputError
+from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..training import Config as Training
 from ..training import Examples, Result, Sampler, fit
@@ -77,6 +77,10 @@ class Job:
         _probe.check(self.options)
         _allocation.check(self.options)
         _semi.check(self.options)
+        if "cutmix" in self.options.augment and self.corpus.task.kind in ("peaks", "beats"):
+            raise UsageError(
+                f"augment: cutmix takes the signal of R peaks away, and task {self.corpus.task.name!r} is of them"
+            )
         self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
         self._check_classes()
         calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
