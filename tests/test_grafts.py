@@ -288,7 +288,11 @@ def test_info_says_what_is_wrong_or_old(model, tmp_path, capsys):
     assert "an older format, 1 of" in text and "adapt the task again" in text
     ecgraft.info(model / "grafts" / "a.safetensors")
     text = " ".join(capsys.readouterr().out.split())
-    assert "each label from its own probability on" in text and "adapter rd_lora:" in text and "rank layers which 2 " in text
+    assert (
+        "each label from its own probability on" in text
+        and "adapter rd_lora:" in text
+        and "rank layers which 2 " in text
+    )
     assert "older" not in text and "stages.0.conv" in text
     changed(model / "grafts" / "a.safetensors", format_version=FORMAT + 1)
     ecgraft.info(model / "grafts" / "a.safetensors")

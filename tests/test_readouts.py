@@ -88,7 +88,7 @@ def test_answers_are_finite_whoever_agrees():
 
 
 def job(corpus, **changes) -> Job:
-    options = {"adapter": "linear", "seconds": 4.0, "head": HeadConfig(kind="knn")} | changes
+    options = {"adapter": "linear", "seconds": 4.0, "rare": "note", "head": HeadConfig(kind="knn")} | changes
     train, validation = corpus.few(1, 0)
     model = Model.fresh("resnet18", SMALL, seed=4)
     options = with_defaults(Settings(**options), 30, 0)
@@ -155,7 +155,7 @@ def test_a_file_whose_records_and_targets_differ_is_damaged(place):
 def test_from_the_command_line(place, tmp_path, capsys):
     store, to = str(place / "store"), str(tmp_path / "m")
     given = ["--model", str(place / "model"), "--task", "findings", "--adapter", "linear", "--to", to, "--no-progress"]
-    cli.main(["adapt", store, *given, "head.kind=knn", "head.neighbours=5", "seconds=4"])
+    cli.main(["adapt", store, *given, "head.kind=knn", "head.neighbours=5", "seconds=4", "rare=note"])
     network = Model.load(to).network("findings")
     assert isinstance(network.heads["findings"], Neighbours) and network.heads["findings"].neighbours == 5
     found = ecgraft.evaluate(store, model=to, task="findings", to=tmp_path / "r", replicates=10, progress=False)
