@@ -17,6 +17,8 @@ from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store, StoreWriter, splits
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 FEW = {"seconds": 4.0, "steps": 3, "batch": 4, "rare": "note", "progress": False}
 

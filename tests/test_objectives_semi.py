@@ -18,6 +18,8 @@ from ecgraft.record import UsageError
 from ecgraft.training import Config, fit
 from made_semi import NAMES, TASKS, batch_of, built, network_of, only_labelled
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"semi_bn": tuple(TASKS), "fixmatch": fixmatch.KINDS, "mean_teacher": mean_teacher.KINDS}
 PAIRS = [(name, kind) for name in NAMES for kind in KINDS.get(name, ("multilabel",))]
 

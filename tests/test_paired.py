@@ -14,6 +14,8 @@ from ecgraft.nn.heads import Pooled
 from ecgraft.nn.paired import Paired, Pairing, Run, norms_in_training
 from ecgraft.record import UsageError
 
+pytestmark = pytest.mark.slow
+
 SMALL = {  # settings that make an encoder small; others are built as they are
     "resnet18": {"stem": 4, "widths": (4, 6, 8, 8)},
     "xresnet101": {"stem": (4, 4, 8), "width": 4, "depths": (1, 2)},

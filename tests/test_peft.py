@@ -18,6 +18,8 @@ from ecgraft.nn.network import HeadConfig, build_head
 from ecgraft.record import UsageError
 from ecgraft.tasks import Task
 
+pytestmark = pytest.mark.slow
+
 TASK = Task("colours", "multilabel", ("red", "green"), {"red": ("own:red",), "green": ("own:green",)})
 SMALL = {
     "resnet18": {"widths": (8, 8, 16, 16), "stem": 8},

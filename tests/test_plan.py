@@ -19,6 +19,8 @@ from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 SEEN = np.array([10, 20, 40, 67])
 

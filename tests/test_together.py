@@ -22,6 +22,8 @@ from ecgraft.tasks import Task, qrs, waves
 from ecgraft.training import Examples
 from made_files import save
 
+pytestmark = pytest.mark.slow
+
 COLOURS = Task("colours", "multilabel", ("red", "green"), {"red": ("own:red",), "green": ("own:green",)})
 SHAPES = Task("shapes", "multiclass", ("round", "flat", "long"), {k: (f"own:{k}",) for k in ("round", "flat", "long")})
 SMALL = {

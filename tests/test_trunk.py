@@ -22,6 +22,8 @@ from ecgraft.record import InputError
 from ecgraft.store import Store
 from ecgraft.training import Sampler
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "convtransformer": {"width": 16, "depth": 2, "heads": 2},
     "inception": {"width": 4, "depth": 1},
