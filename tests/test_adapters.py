@@ -14,6 +14,8 @@ from ecgraft import adapters, encoders, plugs
 from ecgraft.nn import fuse
 from ecgraft.record import InputError, UsageError
 
+pytestmark = pytest.mark.slow
+
 NAMES = plugs.names("adapters")
 SMALL = {  # sizes for speed; an encoder that is not here is taken as it is
     "convtransformer": {"width": 16, "depth": 1, "heads": 2},

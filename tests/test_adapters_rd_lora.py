@@ -16,6 +16,8 @@ from ecgraft.nn import low_rank
 from ecgraft.nn.network import Network
 from ecgraft.signal.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 BASE, MEDIUM, LARGE = {}, {"width": 512, "depth": 12}, {"width": 768, "depth": 12}
 SMALL = {"width": 16, "depth": 2, "heads": 2, "leads": ("I", "II")}
 

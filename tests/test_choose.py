@@ -17,6 +17,8 @@ from ecgraft.model import Model
 from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 
 

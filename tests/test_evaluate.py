@@ -26,6 +26,8 @@ from ecgraft.store import Store, StoreWriter
 from ecgraft.tasks import Task
 from ecgraft.training import Examples
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 QUICK = {"steps": 4, "batch": 8, "rare": "note", "progress": False}
 

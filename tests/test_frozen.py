@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from ecgraft import adapters, encoders
 from ecgraft.nn import frozen
 
+pytestmark = pytest.mark.slow
+
 SHAPES = [  # kernel, stride, padding, dilation, groups
     (1, 1, 0, 1, 1),
     (3, 2, 1, 1, 1),

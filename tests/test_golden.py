@@ -16,6 +16,8 @@ from ecgraft.commands import _trained
 from ecgraft.model import Graft, Model, graft, model
 from ecgraft.nn import files
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent / "golden"
 EXPECTED = json.loads((HERE / "expected.json").read_text())
 GRAFTS = sorted(path.stem for path in HERE.glob("*.safetensors") if not path.stem.startswith("encoder"))

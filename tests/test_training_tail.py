@@ -10,6 +10,8 @@ from ecgraft.record import InputError
 from ecgraft.training import Examples, Sampler, Tail
 from test_training import Cache
 
+pytestmark = pytest.mark.slow
+
 
 class Full(Cache):
     """Waves and R peaks everywhere, for tasks per sample."""

@@ -11,6 +11,8 @@ from ecgraft import views
 from ecgraft.views import burst, cutmix, hiss, permute, reverse
 from test_views import made, run
 
+pytestmark = pytest.mark.slow
+
 
 def rows(B: int = 8, C: int = 4, T: int = 100) -> dict:
     """Record i holds the number i + 1 everywhere, and half of its labels are known."""
