@@ -15,16 +15,14 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from _result import WARM_UP, keep
+from _result import in_turns, keep
 
 import ecgraft
 from ecgraft import adapters, tasks
@@ -40,6 +38,7 @@ from ecgraft.objectives.supervised import Config as Loss
 from ecgraft.objectives.supervised import Supervised
 from ecgraft.store import Store
 from ecgraft.training import Sampler
+from ecgraft.training.cost import step_cost
 
 SEED, BATCH = 0, 32
 JOBS = [("linear", {}, "waves"), ("linear", {}, "findings")]
@@ -159,8 +158,8 @@ def step(store: Path, encoder: str, adapter: str, config: dict, task: str, repea
     ):  # fmt: skip
         objective, sampler = Supervised(net, {task: corpus.task}, Loss()).train(), Sampler(given, BATCH, samples)
         runs[name] = lambda o=objective, s=sampler: o(s(0))["loss"].backward()
-        saved[name] = saved_bytes(objective, sampler(0))
-    seconds = in_turns(runs, repeats)
+        saved[name] = step_cost(objective, sampler(0)).saved
+    seconds = in_turns(runs, repeats, time.process_time)
     return {
         "encoder": encoder, "adapter": adapter, "place": config.get("place", ""), "task": task,
         "first_stage": kept.cache.trunk.first, "kept_kb_per_window": round(kept.cache.trunk.width * 4e-3, 1),
@@ -168,23 +167,6 @@ def step(store: Path, encoder: str, adapter: str, config: dict, task: str, repea
         "saved_for_backward_mb": {name: round(size / 1e6, 1) for name, size in saved.items()},
         "ratio": round(seconds["whole"] / seconds["kept"], 2),
     }  # fmt: skip
-
-
-def saved_bytes(objective: Supervised, batch: dict) -> int:
-    """Bytes of all tensors that a pass saves for its backward pass, each storage once, without the weights."""
-    own = {p.untyped_storage().data_ptr() for p in (*objective.parameters(), *objective.buffers())}
-    found = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = objective(batch)["loss"]
-    loss.backward()
-    return sum(found.values())
 
 
 def parts(store: Path, repeats: int) -> dict:
@@ -216,19 +198,9 @@ def parts(store: Path, repeats: int) -> dict:
             "loss, forward and backward": lambda: objective._loss(corpus.task, logits, batch).backward(),
         },
         repeats,
+        time.process_time,
     )
     return {name: round(1e3 * s, 1) for name, s in seconds.items()}
-
-
-def in_turns(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of the processor of each; they take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats + WARM_UP):
-        for name, each in runs.items():
-            begun = time.process_time()
-            each()
-            seconds[name].append(time.process_time() - begun)
-    return {name: statistics.median(each[WARM_UP:]) for name, each in seconds.items()}
 
 
 def compared(store: Path, adapter: str, config: dict, task: str) -> dict:

@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
+import ecgraft
 from ecgraft import tasks
 from ecgraft.commands import bench as bench_command
 from ecgraft.commands._bench import protocol as protocols
 from ecgraft.commands._bench import reading, results, standins, tables
 from ecgraft.commands._bench.cells import Cell
 from ecgraft.metrics import bootstrap
-from ecgraft.record import InputError
+from ecgraft.record import InputError, UsageError
 from ecgraft.store import StoreWriter
 from made_protocols import run, written
 
@@ -255,3 +256,8 @@ def test_every_metric_that_a_protocol_may_name_is_there(done):
         kept = results.kept(folder, key, tasks.find(task))
         scores = tables.scorer(kept, kept.found, kept.calibration, kept.thresholds)(np.ones(len(kept.person)))
         assert set(protocols.METRICS[kept.task.kind]) <= set(scores)
+
+
+def test_another_row_can_be_the_reference(tmp_path):
+    with pytest.raises(UsageError, match=r"--reference 'prob'.*did you mean 'probe'"):
+        ecgraft.bench(written(tmp_path / "p.yaml"), to=tmp_path, reference="prob", progress=False)

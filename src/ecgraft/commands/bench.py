@@ -36,6 +36,7 @@ def bench(
     only: Annotated[str, "rows to run, separated by commas (default: all)"] = "",
     seeds: Annotated[int, "how many seeds (0: as the protocol says)"] = 0,
     jobs: Annotated[int, "cells at a time (0: one per core)"] = 0,
+    reference: Annotated[str, "row that the others are compared with (default: the protocol's)"] = "",
     rescore: Annotated[bool, "compute the scores of finished cells again, from what was kept of them"] = False,
     device: Annotated[str, "where to compute: auto, cpu, cuda or mps"] = "auto",
     progress: Annotated[bool, "show progress"] = True,
@@ -46,6 +47,8 @@ def bench(
     """
     read_protocol = read(protocol)
     chosen = _chosen(only, read_protocol)
+    if reference:
+        read_protocol = replace(read_protocol, reference=_chosen(reference, read_protocol, "--reference")[0])
     for name, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 0:
             raise UsageError(f"--{name} {value}: it must be at least 0")
@@ -89,11 +92,11 @@ def run(
     return rows, made
 
 
-def _chosen(only: str, protocol: Protocol) -> list[str]:
+def _chosen(only: str, protocol: Protocol, option: str = "--only") -> list[str]:
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     for name in chosen:
         if name not in protocol.rows:
-            raise UsageError(f"--only {name!r}: no such row; {nearest(name, protocol.rows)}")
+            raise UsageError(f"{option} {name!r}: no such row; {nearest(name, protocol.rows)}")
     return chosen
 
 
