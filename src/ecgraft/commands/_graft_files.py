@@ -59,11 +59,19 @@ def remove(folder: Path, name: str) -> list[Path]:
 
 
 def merge(folder: str, name: str, to: Path) -> Model:
-    """Writes a model whose encoder has the adapter of a graft in it, and whose only graft is the head of that one.
+    """Writes the `merged` model. What the encoder and the graft have learnt from is noted of the new encoder."""
+    new = merged(Model.load(folder), name)
+    with fresh(to) as beside:
+        new.save(beside)
+        _keep_persons(home_of(folder), name, beside / "training" / _seen.PRETRAINING)
+    return new
 
-    UsageError where the adapter cannot be merged. What either has learnt from is noted of the new encoder.
+
+def merged(model: Model, name: str) -> Model:
+    """A model whose encoder has the adapter of a graft in it, and whose only graft is the head of that one.
+
+    UsageError where the adapter cannot be merged.
     """
-    model = Model.load(folder)
     graft, encoder = model.graft(name), model.network(name).encoder
     try:
         adapters.merge(encoder)
@@ -71,18 +79,15 @@ def merge(folder: str, name: str, to: Path) -> Model:
         raise UsageError(f"graft {name!r}: {error}; its adapter computes more than another weight would") from error
     origin = {"graft": name, "adapter": graft.adapter, "encoder": model.fingerprint}
     seen = _seen.joined([model.seen, graft.tensors]) if model.seen or graft.part("seen") else {}
-    merged = Model(encoder, model.recipe, model.card | {"merged from": origin}, seen=seen)
+    new = Model(encoder, model.recipe, model.card | {"merged from": origin}, seen=seen)
     own = {key: value for key, value in graft.tensors.items() if not key.startswith("encoder.")}
-    merged.add(
+    new.add(
         replace(
-            graft, adapter="linear", adapter_config={}, encoder=merged.fingerprint, tensors=own,
+            graft, adapter="linear", adapter_config={}, encoder=new.fingerprint, tensors=own,
             card=graft.card | {"merged from": origin},
         )
     )  # fmt: skip
-    with fresh(to) as beside:
-        merged.save(beside)
-        _keep_persons(home_of(folder), name, beside / "training" / _seen.PRETRAINING)
-    return merged
+    return new
 
 
 def _keep_persons(home: Path | None, name: str, folder: Path) -> None:

@@ -28,7 +28,7 @@ from ..training import Config as Training
 from ..training import Examples, Result, Sampler, fit
 from ..training.cost import StepCost, step_cost
 from ..training.loop import CHECKPOINT
-from . import _allocation, _calibrate, _kept, _probe, _score, _semi
+from . import _allocation, _calibrate, _kept, _mixed, _probe, _score, _semi
 from ._examples import Corpus, window_recipe
 from ._features import features, kept_features
 from ._say import say
@@ -52,6 +52,7 @@ class Job:
     device: torch.device | str = "cpu"
     progress: bool = True
     unlabelled: Unlabelled | None = None  # what `semi` learns from
+    also: list[Corpus] = dataclasses.field(default_factory=list)  # other stores, all of whose records are learnt from
     allocated: dict = dataclasses.field(default_factory=dict)  # how ranks were found out
     measure: bool = False  # what memory a step needs, before the first
     step_cost: StepCost | None = None
@@ -77,6 +78,7 @@ class Job:
         _probe.check(self.options)
         _allocation.check(self.options)
         _semi.check(self.options)
+        _mixed.check(self.options, self.corpus, self.also)
         if "cutmix" in self.options.augment and self.corpus.task.kind in ("peaks", "beats"):
             raise UsageError(
                 f"augment: cutmix takes the signal of R peaks away, and task {self.corpus.task.name!r} is of them"
@@ -107,7 +109,7 @@ class Job:
         learner, augment = network, views.build(self.options.augment, self.recipe)
         if self.probing:
             (learner, examples), augment = self._probing(network, examples), None
-        elif self.options.cache and not self.options.augment and not self.options.semi:
+        elif self.options.cache and not self.options.augment and not self.options.semi and not self.mixed:
             rows = np.union1d(self.train, self.validation)
             self.kept = _kept.keep(
                 network, self.model.fingerprint, self.cache, rows, self.device, self._note, self.progress
@@ -115,21 +117,36 @@ class Job:
         if self.kept:
             learner, examples = self.kept.network, replace(examples, cache=self.kept.cache)
         loss = Loss(smoothing=self.options.smoothing)
-        sampler = self._sampler(examples, self.options.balance)
+        sampler = self._batches(examples)
         score = self._score(calibration)
         objective = Supervised(learner, {self.name: self.corpus.task}, loss, augment)
         if self.options.semi:
             objective, sampler = _semi.around(objective, sampler, self._unlabelled, self.options, self.training.steps)
         self.step_cost = step_cost(objective, sampler(0)) if self.measure else None
-        result = fit(
-            objective, sampler, self.training,
-            validate=(lambda made: score(made.network)) if len(self.validation) else None,
-            device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
-        )  # fmt: skip
+        try:
+            result = fit(
+                objective, sampler, self.training,
+                validate=(lambda made: score(made.network)) if len(self.validation) else None,
+                device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
+            )  # fmt: skip
+        finally:
+            if self.mixed:
+                sampler.close()
         if self.probing:
             learner.fold()
         self.kept = None
         return result
+
+    @property
+    def mixed(self) -> bool:
+        """Whether it learns from more than the records of its store."""
+        return bool(self.options.simulated or self.also)
+
+    def _batches(self, examples: Examples) -> Callable[[int], dict]:
+        if not self.mixed:
+            return self._sampler(examples, self.options.balance)
+        also = [(corpus, corpus.store.prepared(self.recipe, progress=self.progress)) for corpus in self.also]
+        return _mixed.batches(examples, also, self.recipe, self.options, self.training.seed, self.device)
 
     def _sampler(self, examples: Examples, balance: float) -> Sampler:
         seed, samples = self.training.seed, self.recipe.samples
@@ -168,7 +185,7 @@ class Job:
     def probing(self) -> bool:
         """Whether there is only a head per record on features that never change, so that they are computed once."""
         options = self.options
-        fixed = self.voting or (options.adapter == "linear" and not options.augment and not options.semi)
+        fixed = self.voting or (options.adapter == "linear" and not (options.augment or options.semi or self.mixed))
         return fixed and self.corpus.task.kind not in DENSE
 
     @property
@@ -196,6 +213,7 @@ class Job:
             "start": self.continues,
             "store": self.corpus.store.fingerprint,
             "unlabelled": [self.unlabelled.store.fingerprint, self.unlabelled.rows.tolist()] if self.unlabelled else [],
+            "also": [corpus.store.fingerprint for corpus in self.also],
             "train": self.train.tolist(),
             "held": self.validation.tolist(),
         }
@@ -295,6 +313,8 @@ class Job:
         if found and self.corpus.y is not None and self.corpus.task.labels:
             positive = (self.corpus.y[self.validation] * self.corpus.known_each[self.validation]).sum(0)
             card["positives"] = {label: int(n) for label, n in zip(self.corpus.task.labels, positive)}
+        if self.also:
+            card["records"]["of other stores"] = sum(len(corpus.rows("all")) for corpus in self.also)
         if self.unlabelled is not None:
             card["records"]["unlabelled"] = len(self.unlabelled.rows)
         if self.voting:

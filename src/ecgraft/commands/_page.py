@@ -29,6 +29,10 @@ OTHERS = {  # scores over all labels, and what they are called
     "cinc2020": "CinC 2020",
     "cinc2021": "CinC 2021",
 }
+RULE = (
+    "An R peak is found if it is within 150 ms (CPSC2019: 75 ms). Ventricular flutter is left out where it is "
+    "annotated, as ANSI/AAMI EC57 does; its learning period of five minutes is not."
+)
 CROWDED = 10  # more classes than this get no curves
 
 
@@ -135,6 +139,12 @@ def _waves(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scor
         totals=1,
         caption="A boundary is found if it is within 150 ms. CSE: the tolerance of the SD (CSE working party 1985).",
     )
+    kinds = [[name, at(scores["dice"], k)] for k, name in enumerate(("P", "QRS", "T"))]
+    page.table(["wave", "Dice"], kinds, caption="Overlap in samples, 2 |A and B| / (|A| + |B|), in annotated spans.")
+    records = int(_score.fibrillating(corpus, found.rows).sum())
+    if records:
+        caption = f"Over the leads of each of {records} records with atrial fibrillation, which has no P waves."
+        page.table(["invented", "in a record"], [["P waves", scores["false p in af"]]], caption=caption)
     f1 = np.nan_to_num(wave_metrics.scores(found.counts)["mean f1"], nan=1.0)  # per record
     i = int(np.argsort(f1, kind="stable")[len(f1) // 2])
     record = corpus.store.record(int(found.rows[i]))
@@ -154,7 +164,7 @@ def _beats(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scor
 def _peaks(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:
     names = {"sensitivity": "sensitivity", "precision": "PPV", "f1": "F1", "cpsc2019": "score of CPSC2019"}
     rows = [[text, scores[name]] for name, text in names.items()]
-    page.table(["score", "value"], rows, caption="An R peak is found if it is within 150 ms (CPSC2019: 75 ms).")
+    page.table(["score", "value"], rows, caption=RULE)
 
 
 def _values(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scores: dict) -> None:

@@ -14,13 +14,16 @@ from ..metrics import waves as wave_metrics
 from ..metrics.sums import macro, ratio
 from ..model import infer
 from ..objectives.supervised import read_at
+from ..record import WAVE
 from ..signal import peaks as peak_signal
-from ..signal import waves as wave_rows
+from ..signal.decoder import decode as decode_waves
 from ..tasks import Task
+from ..tasks.af import CODES
 from . import _label_scores
 from ._examples import Corpus
 
 TOLERANCE = 0.150  # s, of a wave's boundary
+FIBRILLATION = tuple(code for code in CODES if code not in ("cpsc2021:AFp", "snomed:195080001"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Answers:
     counts     per record, what scores are made of: of waves (n, 6, 5), boundaries hit, missed, false ...
                (metrics.waves.COUNTS) over the leads that the recipe has a place for; of R peaks (n, 4), hits, missed,
                false, and the record's score by the rule of CPSC2019
+    overlaps   (n, 3, 2) of waves: samples in both and in either, added, of P, QRS, T (metrics.waves.overlap)
     confusion  (n, K, K) beats per record, reference in the rows
     features   (n, D) pooled
     loss       (n,) of answers per sample or beat: mean -log p of the reference
@@ -44,6 +48,7 @@ class Answers:
     waves: list[np.ndarray] | None = None
     peaks: list[np.ndarray] | None = None
     counts: np.ndarray | None = None
+    overlaps: np.ndarray | None = None
     confusion: np.ndarray | None = None
     features: np.ndarray | None = None
     loss: np.ndarray | None = None
@@ -85,7 +90,7 @@ def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) 
     task, rows = corpus.task, found.rows
     match task.kind:
         case "waves":
-            return lambda w: wave_metrics.scores(np.tensordot(w, found.counts, 1))
+            return _of_waves(corpus, found)
         case "beats":
             return lambda w: _of_confusion(np.tensordot(w, found.confusion, 1))
         case "peaks":
@@ -191,27 +196,39 @@ def _answer_peaks(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
         said = peak_signal.decode(mean, cache.rate, to=native)
         truth = store.beats(row)["sample"]
         score = challenges.cpsc2019(truth, said, native, seconds)
+        flutter = [(start, stop) for start, stop, name in store.rhythms(row).tolist() if name == "VFL"]
+        parts = beat_metrics.outside(flutter, int(store.number("length")[row]))
+        scored = [beat_metrics.count(truth, said, native, TOLERANCE, *part) for part in parts]
         found.append(said)
-        counts.append([*beat_metrics.count(truth, said, native, TOLERANCE), score])
+        counts.append([*np.sum(scored, axis=0), score])
         wrong.append(_wrong_peaks(mean, truth / native, said / native, cache.rate))
     return Answers(rows, peaks=found, counts=np.array(counts), **_columns(wrong))
 
 
 def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
-    store, found, counts, wrong = corpus.store, [], [], []
+    store, found, counts, overlaps, wrong = corpus.store, [], [], [], []
     for i, probability in outputs:
         row = int(rows[i])
         slots = cache.lead_slots(row)  # per lead of the record its slot, -1 where the recipe has no use for it
         used = np.flatnonzero(slots >= 0)
         native = float(store.number("rate")[row])
-        said = wave_rows.decode(probability[slots[used]], cache.rate, to=native)
+        said = _waves_said(probability[slots[used]], cache.rate, native)
         said["lead"] = used[said["lead"]]
         found.append(said)
         truth, spans = store.waves(row), store.scored(row)
         counts.append(wave_metrics.count(truth, said, spans, native, used.tolist(), TOLERANCE))
+        overlaps.append(wave_metrics.overlap(truth, said, spans, used.tolist(), int(store.number("length")[row])))
         classes, scored = (a[0] for a in cache.waves(np.array([row]), np.array([0]), probability.shape[-1]))  # (C, T)
         wrong.append(_wrongness(probability.transpose(0, 2, 1)[scored], classes[scored]))
-    return Answers(rows, waves=found, counts=np.array(counts), **_columns(wrong))
+    return Answers(rows, waves=found, counts=np.array(counts), overlaps=np.array(overlaps), **_columns(wrong))
+
+
+def _waves_said(probability: np.ndarray, rate: float, native: float) -> np.ndarray:
+    """The waves of each lead, of probabilities (C, 4, T) at `rate`; none of a record without a lead that is used."""
+    if not len(probability):
+        return np.empty(0, WAVE)
+    found = decode_waves(probability, rate, to=native).waves
+    return found[found["lead"] >= 0]
 
 
 def _answer_beats(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
@@ -248,6 +265,26 @@ def _wrong_peaks(p: np.ndarray, truth: np.ndarray, said: np.ndarray, rate: float
 def _columns(wrong: list[tuple[float, float]]) -> dict:
     loss, surely = np.array(wrong).reshape(-1, 2).T
     return {"loss": loss, "surely": surely}
+
+
+def _of_waves(corpus: Corpus, found: Answers) -> Callable[[np.ndarray], dict]:
+    """The scorer of waves: boundaries, Dice, and the P waves that are invented in a record with atrial fibrillation."""
+    fibrillation, false = fibrillating(corpus, found.rows), found.counts[:, 0, 2]
+
+    def scores(w: np.ndarray) -> dict:
+        of = wave_metrics.scores(np.tensordot(w, found.counts, 1))
+        of["dice"] = wave_metrics.dice(np.tensordot(w, found.overlaps, 1))
+        if fibrillation.any():
+            of["false p in af"] = ratio((w * fibrillation) @ false, w @ fibrillation)
+        return of
+
+    return scores
+
+
+def fibrillating(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """(n,) 1 for records that are known to be in atrial fibrillation by a label of theirs, else 0."""
+    codes = [k for k, code in enumerate(corpus.store.codes) if code in FIBRILLATION]
+    return (corpus.store.labels[rows][:, codes] == 1).any(1).astype(float)
 
 
 def _of_confusion(matrix: np.ndarray) -> dict:

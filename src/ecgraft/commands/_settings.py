@@ -30,6 +30,7 @@ class Settings:
     batch           windows in a step
     balance         0: records in turn; 1: classes equally often
     rare            what to do about labels with fewer than two positive records: refuse them, or note it and go on
+    simulated       share of the windows of a step that are simulated ECGs, with exact waves or R peaks
     smoothing       share of a class target that is spread over the other classes
     augment         views that are laid over the training windows, by name, with their settings
     start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
@@ -50,6 +51,7 @@ class Settings:
     batch: int = Field(32, ge=1)
     balance: float = Field(0.0, ge=0, le=1)
     rare: Literal["refuse", "note"] = "refuse"
+    simulated: float = Field(0.0, ge=0, lt=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
     augment: dict[str, dict] = Field(default_factory=lambda: {"gain": {}, "noise": {}, "lead_loss": {}})
     start: Literal["graft", "new"] = "graft"

@@ -42,6 +42,7 @@ def adapt(
     rank: Annotated[str, "of lrc and rd_lora: a number, auto (by importance), or 3% (of the encoder's weights)"] = "",
     budget: Annotated[float, "labelled records to use: below 1 a share, above it a number; 1 = all"] = 1.0,
     semi: Annotated[str, "learn from records without labels too: semi_bn, fixmatch or mean_teacher"] = "",
+    also: Annotated[list[Path] | None, "more stores whose labelled records are all learnt from"] = None,
     unlabelled: Annotated[Path | None, "store of records without labels (default: the rest of STORE)"] = None,
     minutes: Annotated[float, "for --adapter auto: time to find the best one in"] = 10.0,
     name: Annotated[str, "name of the graft (default: the task's)"] = "",
@@ -65,6 +66,7 @@ def adapt(
     name = check_name(name or corpus.task.name)
     folder = Path(to) / "training" / name
     job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
+    job.also = [Corpus.open(Store(path), corpus.task) for path in also or []]
     if unlabelled:
         job.unlabelled = of_store(unlabelled, corpus, progress)
     chosen = choose(job, minutes, folder.with_name(f"{name}-choice.json")) if auto else None
@@ -75,7 +77,8 @@ def adapt(
 
     def save(graft: Graft) -> None:
         learnt = np.union1d(job.train, job.validation)
-        of = [(opened, learnt), *([(job.unlabelled.store, job.unlabelled.rows)] if job.unlabelled else [])]
+        of = [(opened, learnt), *((other.store, other.rows("all")) for other in job.also)]
+        of = [*of, *([(job.unlabelled.store, job.unlabelled.rows)] if job.unlabelled else [])]
         seen = [_seen.tensors(*each, progress) for each in of]
         graft.tensors |= _seen.joined([*seen, job.start.tensors] if job.continues else seen)
         _seen.note_persons(folder, of)

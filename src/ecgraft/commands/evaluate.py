@@ -14,7 +14,7 @@ from .. import __version__
 from ..metrics.bootstrap import Estimate
 from ..metrics.waves import BOUNDARIES
 from ..model import Graft, Model
-from ..record import InputError, UsageError
+from ..record import WAVES, InputError, UsageError
 from ..report import Page
 from ..store import Store
 from ..tasks import Task
@@ -210,8 +210,9 @@ def write(to: Path, summary: dict, page: Page) -> None:
 
 def plain(scores: dict[str, Estimate], task: Task) -> dict:
     """Estimates as JSON: {"value", "low", "high"}, per label or boundary where they are."""
-    out, labels = {}, BOUNDARIES if task.kind == "waves" else task.labels
+    out = {}
     for name, estimate in scores.items():
+        labels = WAVES[1:] if name == "dice" else BOUNDARIES if task.kind == "waves" else task.labels
         parts = [np.asarray(part, float) for part in estimate]
         if parts[0].ndim == 0:
             out[name] = _score.plain(estimate)

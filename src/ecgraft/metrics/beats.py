@@ -25,6 +25,15 @@ def count(reference, predicted, rate: float, tolerance: float = 0.150, start: in
     return np.array([hits, inside.sum() - hits, false], dtype=float)
 
 
+def outside(spans, length: int, start: int = 0) -> list[tuple[int, int]]:
+    """What is left of [start, length) without the spans [a, b), which ascend: EC57 leaves ventricular flutter out."""
+    left = []
+    for a, b in [*spans, (length, length)]:
+        left += [(start, min(a, length))] if a > start else []
+        start = max(start, b)
+    return left
+
+
 def scores(counts) -> dict[str, np.ndarray]:
     """Sensitivity, precision (PPV) and F1 of counts (..., 3)."""
     hits, missed, false = np.moveaxis(np.asarray(counts, dtype=float), -1, 0)

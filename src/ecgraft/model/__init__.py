@@ -2,8 +2,10 @@
 
 from .graft import Graft
 from .model import Model
-from .predict import Prediction, predict
+from .predict import predict
+from .prediction import Prediction
+from .stream import Stream
 
 load = Model.load
 
-__all__ = ["Graft", "Model", "Prediction", "load", "predict"]
+__all__ = ["Graft", "Model", "Prediction", "Stream", "load", "predict"]

@@ -7,7 +7,7 @@ seam is ruled by the window that sees both its sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,12 +99,21 @@ def window_starts(length: int, samples: int, overlap: float) -> list[int]:
     return [*range(0, length - samples, step), length - samples]
 
 
+Drain = Callable[[np.ndarray], None]  # is handed the next probabilities (C, K, n) of a record
+
+
 @torch.inference_mode()
-def run(network: Network | Ready, examples: Examples, samples: int, *, batch=32, device="cpu") -> Iterator[tuple]:
+def run(
+    network: Network | Ready, examples: Examples, samples: int, *, batch=32, device="cpu",
+    drains: dict[str, Drain] | None = None,
+) -> Iterator[tuple]:  # fmt: skip
     """(example, {head: output}) in order; an output is (K,) mean logits, or (C, K, T) probabilities.
 
-    `batch`: windows in a pass. What is `ready` runs on its own device.
+    `batch`: windows in a pass. What is `ready` runs on its own device. An output per sample that has a drain is handed
+    to it piece by piece, as soon as no later window changes it, and is None in the end: so memory does not grow with
+    the record.
     """
+    drains = drains or {}
     made = network if isinstance(network, Ready) else ready(network, device)
     lengths = np.asarray(examples.cache.length)[examples.index]
     jobs = [(i, start) for i, n in enumerate(lengths) for start in _all_starts(made, int(n), samples)]
@@ -117,7 +126,7 @@ def run(network: Network | Ready, examples: Examples, samples: int, *, batch=32,
             if i != at:
                 if at is not None:
                     yield at, {name: each.result() for name, each in gathered.items()}
-                at, gathered = i, _gather(made, int(lengths[i]), samples)
+                at, gathered = i, _gather(made, int(lengths[i]), samples, drains)
             for name, each in gathered.items():
                 each.add(start, outputs[name][row])
     if at is not None:
@@ -130,11 +139,11 @@ def _all_starts(made: Ready, length: int, samples: int) -> list[int]:
     return sorted(set().union(*each))
 
 
-def _gather(made: Ready, length: int, samples: int) -> dict[str, _Mean | _Blend]:
+def _gather(made: Ready, length: int, samples: int, drains: dict[str, Drain]) -> dict[str, _Mean | _Blend]:
     """What a record's window outputs are put together in."""
     starts = {overlap: set(window_starts(length, samples, overlap)) for overlap in made.overlap.values()}
     return {
-        name: _Blend(starts[made.overlap[name]], length)
+        name: _Blend(starts[made.overlap[name]], length, drains.get(name))
         if per_sample
         else _Mean(starts[made.overlap[name]], made.asked.get(name), made.device)
         for name, per_sample in made.dense.items()
@@ -161,19 +170,34 @@ class _Mean:
 class _Blend:
     """A record's outputs in the windows at `starts`, laid over each other with triangular weights."""
 
-    def __init__(self, starts: set[int], length: int):
-        self.starts, self.length, self.sum, self.weight = starts, length, None, np.zeros(length, np.float32)
+    def __init__(self, starts: set[int], length: int, drain: Drain | None = None):
+        self.starts, self.length, self.drain, self.sum = starts, length, drain, None
+        self.base = 0  # what lies before it has gone to the drain
 
     def add(self, start: int, output: np.ndarray) -> None:
         if start not in self.starts:
             return
         C, K, samples = output.shape
         if self.sum is None:
-            self.sum = np.zeros((C, K, self.length), np.float32)
-        n = min(samples, self.length - start)
+            held = self.length if self.drain is None else min(self.length, 2 * samples)
+            self.sum, self.weight = np.zeros((C, K, held), np.float32), np.zeros(held, np.float32)
+        if self.drain is not None and start > self.base:
+            self._flush(start - self.base)
+        n, at = min(samples, self.length - start), start - self.base
         triangle = np.minimum(np.arange(1, samples + 1), np.arange(samples, 0, -1))[:n].astype(np.float32)
-        self.sum[..., start : start + n] += output[..., :n] * triangle
-        self.weight[start : start + n] += triangle
+        self.sum[..., at : at + n] += output[..., :n] * triangle
+        self.weight[at : at + n] += triangle
 
-    def result(self) -> np.ndarray:
-        return self.sum / self.weight
+    def _flush(self, n: int) -> None:
+        """Hands the first n samples on; windows come in order, so nothing is added to them any more."""
+        self.drain(self.sum[..., :n] / self.weight[:n])
+        self.base += n
+        for held in (self.sum, self.weight):
+            held[..., :-n] = held[..., n:].copy()
+            held[..., -n:] = 0
+
+    def result(self) -> np.ndarray | None:
+        if self.drain is None:
+            return self.sum / self.weight
+        self._flush(self.length - self.base)
+        return None

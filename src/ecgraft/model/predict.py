@@ -2,100 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from ..metrics.calibrate import probability as calibrated_probability
-from ..objectives.supervised import read_at
-from ..record import BEAT, WAVES, Record
-from ..signal import quality
-from ..signal import waves as wave_rows
+from ..record import BEAT, Record
+from ..signal import decoder, intervals, quality
+from ..signal.along import Along
 from ..signal.peaks import decode, r_peaks
 from ..signal.recipe import Recipe
 from ..training.batches import Examples
 from . import certainty, infer
 from .graft import Graft
-
-
-@dataclass
-class Prediction:
-    """What a graft says of a record. Times are samples of the record at its own `rate`.
-
-    probability  label -> probability, calibrated on validation data; answer: the labels that are said to hold
-    score        label -> how alike the ECG is to the words, for zero-shot; uncalibrated: that as a probability
-    value        the number, in the task's unit, for regression
-    coverage     share of records whose true answer is among the possible ones: of these, for
-      possible   classes that may hold; sure: whether it is one alone, else it is better to leave the answer open
-      verdict    label -> "yes", "no" or "not sure"
-      interval   lowest and highest value, for regression
-    unusual      whether the record is unlike those that the graft was trained on: its distance is above the limit. None
-                 where the graft cannot tell
-    waves, beats rows of record.WAVE and record.BEAT
-    notes        what was assumed about the record, and what is wrong with its signal
-    """
-
-    record: str
-    graft: str
-    kind: str
-    rate: float
-    probability: dict[str, float] = field(default_factory=dict)
-    answer: list[str] = field(default_factory=list)
-    score: dict[str, float] = field(default_factory=dict)
-    uncalibrated: dict[str, float] = field(default_factory=dict)
-    value: float | None = None
-    coverage: float | None = None
-    possible: list[str] | None = None
-    sure: bool | None = None
-    verdict: dict[str, str] = field(default_factory=dict)
-    interval: tuple[float, float] | None = None
-    unusual: bool | None = None
-    distance: float | None = None
-    limit: float | None = None
-    waves: np.ndarray | None = None
-    beats: np.ndarray | None = None
-    leads: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict:
-        """For JSON: waves and beats as lists of rows, in seconds."""
-        out = {"record": self.record, "graft": self.graft, "kind": self.kind, "notes": self.notes}
-        if self.probability:
-            out |= {"probability": {k: round(v, 6) for k, v in self.probability.items()}, "answer": self.answer}
-        for key in ("score", "uncalibrated"):
-            out |= {key: {k: round(v, 6) for k, v in getattr(self, key).items()}} if self.score else {}
-        if self.value is not None:
-            out["value"] = round(self.value, 4)
-        out |= self._certainty()
-        if self.waves is not None:
-            out["waves"] = [self._wave(row) for row in self.waves]
-        if self.beats is not None:
-            rows = zip(self.beats["sample"] / self.rate, self.beats["symbol"].astype(str))
-            out["beats"] = [{"time": round(float(t), 4), "class": symbol} for t, symbol in rows]
-        return out
-
-    def _certainty(self) -> dict:
-        """What is known of it."""
-        out = {"unusual": self.unusual}
-        if self.distance is not None:
-            out |= {"distance": round(self.distance, 4), "limit": None if self.limit is None else round(self.limit, 4)}
-        if self.coverage is not None:
-            out["coverage"] = self.coverage
-        if self.possible is not None:
-            out |= {"possible": self.possible, "sure": self.sure}
-        if self.verdict:
-            out["verdict"] = self.verdict
-        if self.interval is not None:
-            out["interval"] = [round(v, 4) if np.isfinite(v) else None for v in self.interval]
-        return out
-
-    def _wave(self, row) -> dict:
-        times = {
-            key: round(int(row[key]) / self.rate, 4) if row[key] >= 0 else None for key in ("onset", "peak", "offset")
-        }
-        return {"wave": WAVES[row["kind"]], "lead": self.leads[row["lead"]], **times}
+from .prediction import Prediction
 
 
 def predict(model, name: str, record: Record, device: str = "cpu") -> Prediction:
@@ -108,11 +29,15 @@ def predict_all(model, names: list[str], record: Record, device: str = "cpu") ->
     read, said = _Read(record), {}
     for recipe, made in model.ready(names, device):
         memory = read.prepared(recipe)
-        ((_, outputs),) = infer.run(made, Examples(memory, np.arange(1)), recipe.samples)
+        inside = {name: model.graft(name) for name in set(names) & made.dense.keys()}
+        collect = {n: _COLLECT[g.task.kind](g, read, memory) for n, g in inside.items() if g.task.kind in _COLLECT}
+        drains = {name: each.add for name, each in collect.items()}
+        ((_, outputs),) = infer.run(made, Examples(memory, np.arange(1)), recipe.samples, drains=drains)
+        outputs |= {name: each.end() for name, each in collect.items()}
         single = infer.FEATURES in outputs
-        for name in set(names) & outputs.keys():
+        for name, graft in inside.items():
             features = outputs.get(infer.FEATURES if single else infer.features_of(name))
-            said[name] = _answer(model.graft(name), read, memory, outputs[name], features)
+            said[name] = _answer(graft, read, memory, outputs[name], features)
     return {name: said[name] for name in names}
 
 
@@ -187,26 +112,87 @@ def _read_value(said: Prediction, graft: Graft, read: _Read, memory, logits: np.
         said.interval = tuple(certainty.ranges(np.array([said.value]), graft)[0].tolist())
 
 
-def _read_waves(said: Prediction, graft: Graft, read: _Read, memory, probability: np.ndarray) -> None:
-    recipe, slots = graft.recipe, memory.prepared[0].slots
-    said.leads = tuple(recipe.leads[slot] for slot in slots)
-    said.waves = wave_rows.decode(probability[slots], recipe.rate, to=said.rate, signal=read.native(recipe))
+def _read_waves(said: Prediction, graft: Graft, read: _Read, memory, found: decoder.Read) -> None:
+    recipe, prepared = graft.recipe, memory.prepared[0]
+    said.leads = tuple(recipe.leads[slot] for slot in prepared.slots)
+    alone = found.waves["lead"] >= 0
+    said.waves, said.confidence = found.waves[alone], found.confidence[alone]
+    said.together, said.together_confidence = found.waves[~alone], found.confidence[~alone]
+    said.intervals = intervals.measure(said.together, said.rate, read.native(recipe), said.leads)
+    to, last = said.rate / recipe.rate, read.record.signal.shape[1]
+    spans = {mode: [(round(a * to), min(round((b + 1) * to), last)) for a, b in found.spans(mode)] for mode in (1, 2)}
+    said.no_p, said.unreadable = spans[decoder.NO_ATRIA], spans[decoder.UNREADABLE]
+    said.notes += _notes_of(said)
 
 
-def _read_beats(said: Prediction, graft: Graft, read: _Read, memory, probability: np.ndarray) -> None:
-    prepared = memory.prepared[0]
-    at = r_peaks(prepared.signal, graft.recipe.rate)
-    present = np.zeros((1, probability.shape[0]), bool)
-    present[0, prepared.slots] = True
-    logits = torch.from_numpy(np.log(np.maximum(probability, 1e-12)))[None]  # -inf of an absent lead would be NaN
-    best = read_at(logits, torch.from_numpy(present), torch.from_numpy(at[None])).argmax(-1)[0].numpy()
+def _notes_of(said: Prediction) -> list[str]:
+    """What could not be read of the waves, and why."""
+    texts = ((said.unreadable, "nothing can be read: noise, or no ECG"), (said.no_p, "no P waves in an order"))
+    return [f"{text}, from {_spans(spans, said.rate)}" for spans, text in texts if spans]
+
+
+def _spans(spans: list[tuple[int, int]], rate: float, most: int = 3) -> str:
+    shown = ", ".join(f"{a / rate:.1f} to {b / rate:.1f} s" for a, b in spans[:most])
+    return shown + (f" and {len(spans) - most} more times" if len(spans) > most else "")
+
+
+class _Waves:
+    """Collects the answers of a wave graft."""
+
+    def __init__(self, graft: Graft, read: _Read, memory):
+        self.slots = memory.prepared[0].slots
+        self.along = Along(graft.recipe.rate, read.record.rate, read.native(graft.recipe))
+
+    def add(self, probability: np.ndarray) -> None:
+        self.along.add(probability[self.slots])
+
+    def end(self) -> decoder.Read:
+        return self.along.end()
+
+
+class _Beats:
+    """Collects the classes of the heartbeats, read at their R peaks: (samples, classes)."""
+
+    def __init__(self, graft: Graft, read: _Read, memory):
+        self.slots, self.begins, self.said = memory.prepared[0].slots, 0, [np.zeros(0, np.int64)]
+        self.peaks = r_peaks(memory.prepared[0].signal, graft.recipe.rate)
+
+    def add(self, probability: np.ndarray) -> None:
+        stop = self.begins + probability.shape[-1]
+        at = self.peaks[(self.peaks >= self.begins) & (self.peaks < stop)] - self.begins
+        logs = np.log(np.maximum(probability[self.slots][..., at], 1e-12))  # (C, K, P)
+        self.said.append(logs.mean(0).argmax(0))
+        self.begins = stop
+
+    def end(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.peaks, np.concatenate(self.said)
+
+
+class _Peaks:
+    """Collects the probability that an R peak is near, (T,), the mean over the leads."""
+
+    def __init__(self, graft: Graft, read: _Read, memory):
+        self.slots, self.parts = memory.prepared[0].slots, []
+
+    def add(self, probability: np.ndarray) -> None:
+        self.parts.append(probability[self.slots, 1].mean(0))
+
+    def end(self) -> np.ndarray:
+        return np.concatenate(self.parts)
+
+
+_COLLECT = {"waves": _Waves, "beats": _Beats, "peaks": _Peaks}
+
+
+def _read_beats(said: Prediction, graft: Graft, read: _Read, memory, found: tuple[np.ndarray, np.ndarray]) -> None:
+    at, best = found
     said.beats = np.zeros(len(at), BEAT)
     said.beats["sample"] = np.round(at * said.rate / graft.recipe.rate)
     said.beats["symbol"] = np.array(graft.task.labels, "S1")[best] if len(at) else b""
 
 
 def _read_peaks(said: Prediction, graft: Graft, read: _Read, memory, probability: np.ndarray) -> None:
-    at = decode(probability[memory.prepared[0].slots, 1].mean(0), graft.recipe.rate, to=said.rate)
+    at = decode(probability, graft.recipe.rate, to=said.rate)
     said.beats = np.zeros(len(at), BEAT)
     said.beats["sample"], said.beats["symbol"] = at, b"?"
 

@@ -13,9 +13,9 @@ STEP = 0.2  # mm; of the samples in such a step only the lowest and the highest 
 MOST = 80_000  # bytes of all traces; the step grows until they are fewer, which keeps a picture below 120 KB
 
 
-def ecg(record: Record, predicted=None, start: float = 0.0, seconds: float | None = None, rows: bool = False) -> Markup:
-    """The picture of a record on its grid; see `sheet.compose`. At most 120 KB."""
-    sheet = compose(record, predicted, start, seconds, rows)
+def ecg(record: Record, predicted=None, **part) -> Markup:
+    """The picture of a record on its grid; `part`: see `sheet.compose`. At most 120 KB."""
+    sheet = compose(record, predicted, **part)
     parts = [_grid(sheet), *_boxes(sheet.boxes), _lines(sheet.traces), *map(_text, sheet.texts)]
     width, height = f"{sheet.width:g}", f"{sheet.height:g}"
     return Markup(

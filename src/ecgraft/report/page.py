@@ -28,7 +28,7 @@ class Page:
     """
 
     def __init__(self, title: str, subtitle: str = "", level: str = "95 %"):
-        """level: of the intervals on the page."""
+        """level: of the intervals on the page, by bootstrap; "" where it has none."""
         self.title, self.subtitle, self.level = title, subtitle, level
         self.run: list[tuple[str, object]] = []
         self.tiles: list[dict] = []

@@ -14,7 +14,7 @@ MILLIMETRE = 72 / 25.4  # points
 
 
 def png(record: Record, path, predicted=None, dpi: int = 150, **part) -> Path:
-    """Write the picture of a record, true to scale at `dpi`. part: `start`, `seconds`, `rows` of `sheet.compose`."""
+    """Write the picture of a record, true to scale at `dpi`. part: see `sheet.compose`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

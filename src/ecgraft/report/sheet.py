@@ -7,6 +7,8 @@ row by more than 5 mm is cut, and the sheet says so.
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,6 +24,8 @@ STRIP = 10.0  # s in a row
 STRIPS = 3  # rows of a single lead
 LANE = 3  # mm under a row for the bars of the reference
 OVER = 5  # mm that a trace may leave its row
+SMALL = {"size": 2.6, "colour": colours.SOFT}
+LETTER = 1.45  # mm of a small letter, about
 
 
 class Trace(NamedTuple):
@@ -71,18 +75,25 @@ class Sheet:
     texts: list[Text] = field(default_factory=list)
 
 
-def compose(record: Record, predicted=None, start=0.0, seconds: float | None = None, rows: bool = False) -> Sheet:
+def compose(
+    record: Record, predicted=None, start=0.0, seconds: float | None = None, rows: bool = False,
+    unreadable: Sequence[tuple[int, int]] = (), below: Sequence[str] = (),
+) -> Sheet:  # fmt: skip
     """The sheet of a record: predicted waves (WAVE rows) shaded, its own waves as bars beneath, spans as grey lines.
 
     start, seconds: the part to draw, by default 10 s from the start, of a single lead 30 s. rows: a row for each lead,
-    also if there are twelve.
+    also if there are twelve. unreadable: [first, stop) samples, shaded grey. below: lines of text beneath.
     """
     panels = _panels(record, start, seconds, rows)
     right = max(p.x + SPEED * (p.stop - p.start) for p in panels) + RIGHT
     sheet = Sheet(width=_whole(right), grid=TOP)
     for row in range(panels[-1].row + 1):
-        _row(sheet, record, predicted, [p for p in panels if p.row == row])
-    _footer(sheet, record, predicted, panels)
+        _row(sheet, record, predicted, [p for p in panels if p.row == row], unreadable)
+    _footer(sheet, record, predicted, panels, unreadable)
+    for line in below:
+        for part in textwrap.wrap(line, max(24, int((sheet.width - LEFT - RIGHT) / LETTER))):
+            sheet.texts.append(Text(LEFT, sheet.height + 2, part, **SMALL))
+            sheet.height += 4
     return sheet
 
 
@@ -91,7 +102,7 @@ def _whole(length: float) -> float:
     return float(5 * np.ceil(length / 5 - 1e-9))
 
 
-def _row(sheet: Sheet, record: Record, predicted, panels) -> None:
+def _row(sheet: Sheet, record: Record, predicted, panels, unreadable) -> None:
     curves = [_curve(record, p) for p in panels]
     up, down = _reach([y for _, y in curves])
     top, base, bottom = sheet.grid, sheet.grid + up, sheet.grid + up + down
@@ -100,6 +111,8 @@ def _row(sheet: Sheet, record: Record, predicted, panels) -> None:
         sheet.cut |= bool((held[np.isfinite(y)] != y[np.isfinite(y)]).any())
         sheet.traces.append(Trace(x, base + held))
         _name(sheet, record, panel, top, absent=np.isnan(y).all())
+        for x, width in filter(None, (_piece(*span, record.rate, panel) for span in unreadable)):
+            sheet.boxes.append(Box(x, top, width, bottom - top, colours.SOFT, 0.25))
         _waves(sheet, record, predicted, panel, top, bottom)
     sheet.traces.append(_pulse(base))
     sheet.grid = _whole(bottom + (LANE if record.waves is not None else 0))
@@ -185,24 +198,25 @@ def _piece(first: int, last: int, rate: float, panel: Panel) -> tuple[float, flo
     return (panel.x + SPEED * (begin - panel.start), SPEED * (end - begin)) if end > begin else None
 
 
-def _footer(sheet: Sheet, record: Record, predicted, panels) -> None:
+def _footer(sheet: Sheet, record: Record, predicted, panels, unreadable) -> None:
     """Seconds where all rows share them, then the legend and the scale."""
     below = sheet.grid + 4
-    small = {"size": 2.6, "colour": colours.SOFT}
     start, stop = panels[-1].start, panels[-1].stop
     if all(p.start == start for p in panels if p.x == LEFT):
         for second in np.arange(np.ceil(start), np.floor(stop) + 1):
-            sheet.texts.append(Text(LEFT + SPEED * (second - start), below, f"{second:g} s", anchor="middle", **small))
+            sheet.texts.append(Text(LEFT + SPEED * (second - start), below, f"{second:g} s", anchor="middle", **SMALL))
         below += 4.5
     scale = "traces cut where they leave their row     " * sheet.cut + f"{SPEED} mm/s   {GAIN} mm/mV"
-    sheet.texts.append(Text(sheet.width - RIGHT, below, scale, anchor="end", **small))
+    sheet.texts.append(Text(sheet.width - RIGHT, below, scale, anchor="end", **SMALL))
     known = record.waves is not None
     means = ["shaded: predicted"] * (predicted is not None) + ["bar beneath: reference"] * known
     means += ["grey line: annotated part"] * (known and record.scored is not None)
+    grey = any(_piece(*span, record.rate, panel) for span in unreadable for panel in panels)
+    means += ["grey: not readable"] * grey
     x = float(LEFT)
     for kind in colours.WAVES if means else ():
         sheet.boxes.append(Box(x, below - 2.2, 4, 2.4, colours.WAVES[kind], 0.8))
-        sheet.texts.append(Text(x + 5, below, WAVES[kind], **small))
+        sheet.texts.append(Text(x + 5, below, WAVES[kind], **SMALL))
         x += 9 + 2 * len(WAVES[kind])
-    sheet.texts.append(Text(x + 2, below, "     ".join(means), **small))
+    sheet.texts.append(Text(x + 2, below, "     ".join(means), **SMALL))
     sheet.height = below + 2

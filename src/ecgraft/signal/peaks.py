@@ -12,7 +12,6 @@ from scipy.ndimage import median_filter, uniform_filter1d
 from scipy.signal import find_peaks
 
 from .spectral import bridge, filter_resample
-from .waves import runs
 
 RATE = 125.0  # Hz, at which peaks are looked for
 BAND = (8.0, 36.0)  # Hz
@@ -23,6 +22,7 @@ REFRACTORY = 0.25  # s between beats, at least
 T_WAVE = (0.36, 0.6)  # closer than this (s) and lower than this share of its neighbour: a T wave
 PAUSE = (1.6, 0.5)  # a pause of more than this many usual intervals is searched again with this share of the threshold
 NEAR = 0.05  # s; a network marks the samples within it of an R peak
+LEAST, APART = 0.4, 0.2  # mean probability of a network's R peak; s between two of them, at least
 REACH = 0.06  # s either way, in which the peak itself is looked for
 
 
@@ -38,15 +38,19 @@ def r_peaks(signal: np.ndarray, rate: float) -> np.ndarray:
 def decode(probability: np.ndarray, rate: float, to: float | None = None) -> np.ndarray:
     """R peaks, samples at `to` Hz, from the probability (T,) at `rate` Hz that one lies within NEAR of a sample.
 
-    A run above one half, of half the length that it should have or more, is a peak at its centre of mass.
+    A peak is where the mean probability within NEAR of a sample is largest and at least LEAST, APART from the next;
+    between samples by the parabola through three of these means.
     """
-    probability = np.asarray(probability, dtype=float)
-    _, first, last = runs(probability[None] > 0.5, 0.02 * rate, NEAR * rate)
-    if not len(first):
+    width = 2 * max(1, round(NEAR * rate)) + 1
+    mean = uniform_filter1d(np.asarray(probability, dtype=float), width, mode="constant")
+    at, _ = find_peaks(np.pad(mean, 1), height=LEAST, distance=max(1, round(APART * rate)))
+    if not len(at):
         return np.zeros(0, dtype=np.int64)
-    mass, moment = (np.append(0, np.cumsum(part)) for part in (probability, probability * np.arange(len(probability))))
-    centre = (moment[last + 1] - moment[first]) / (mass[last + 1] - mass[first])
-    return np.round(centre * ((to or rate) / rate)).astype(np.int64)
+    before, here, after = (np.pad(mean, 1)[at + step] for step in (-1, 0, 1))
+    bend = before - 2 * here + after
+    shift = np.where(bend < 0, (before - after) / np.where(bend < 0, 2 * bend, 1), 0).clip(-0.5, 0.5)
+    last = round(len(mean) * (to or rate) / rate) - 1
+    return np.round((at - 1 + shift) * ((to or rate) / rate)).astype(np.int64).clip(0, last)
 
 
 def _beats(y: np.ndarray) -> tuple[np.ndarray, int]:

@@ -49,11 +49,11 @@ def decode(
     rows = []
     for kind, least in shortest.items():
         lead, first, last = runs(found == kind, gap * rate, least * rate)
-        before = first - _overtaken(probability, kind, lead, first, first - 1)
-        after = last + _overtaken(probability, kind, lead, last, last + 1)
+        before = first - overtaken(probability, kind, lead, first, first - 1)
+        after = last + overtaken(probability, kind, lead, last, last + 1)
         onset = np.clip(np.ceil(before * to / rate), 0, samples - 1).astype(int)
         offset = np.clip(np.floor(after * to / rate), 0, samples - 1).astype(int)
-        peak = (onset + offset) // 2 if signal is None else _peaks(signal, lead, onset, offset)
+        peak = (onset + offset) // 2 if signal is None else peaks_between(signal, lead, onset, offset)
         rows += zip(np.full(len(lead), kind), lead, onset, peak, offset)
     return waves_array(rows)
 
@@ -87,7 +87,7 @@ def runs(mask, gap: float, shortest: float) -> tuple[np.ndarray, np.ndarray, np.
     return lead[keep], first[keep], last[keep]
 
 
-def _overtaken(probability, kind: int, lead, inside, outside) -> np.ndarray:
+def overtaken(probability, kind, lead, inside, outside) -> np.ndarray:
     """How far (in samples, below 1) from `inside` towards `outside` the class stops being the most probable one."""
     if probability is None:
         return np.full(len(lead), 0.5)
@@ -97,12 +97,13 @@ def _overtaken(probability, kind: int, lead, inside, outside) -> np.ndarray:
     return np.where(fall > 0, np.clip(here / np.where(fall > 0, fall, 1), 0, 1 - 1e-6), 0.5)
 
 
-def _margin(probability, kind: int) -> np.ndarray:
-    """Probability of a class less the largest of the others, (n, 4) -> (n,)."""
-    return probability[:, kind] - np.delete(probability, kind, axis=1).max(axis=1)
+def _margin(probability, kind) -> np.ndarray:
+    """Probability of a class, one or one each, less the largest of the others: (n, 4) -> (n,)."""
+    own = np.arange(4) == np.broadcast_to(kind, len(probability))[:, None]
+    return probability[own] - np.where(own, -1, probability).max(axis=1)
 
 
-def _peaks(signal, lead, onset, offset) -> np.ndarray:
+def peaks_between(signal, lead, onset, offset) -> np.ndarray:
     """Per run the sample farthest from the line between its ends, the first of equals; NaN is never farthest."""
     if not len(lead):
         return onset

@@ -20,14 +20,15 @@ class Simulated:
 
     labels  a multilabel task whose labels are written in codes that the simulator knows: batches then carry y and known
     waves   whether batches carry wave classes per sample
+    peaks   whether batches carry R peaks
     more    what else is told of made ECGs: `more(made, x (B, C, T) mV) -> arrays`, x as in the batch
     """
 
     def __init__(
         self, recipe: Recipe, seed: int, config: simulator.Config | None = None, *, labels: Task | None = None,
-        waves: bool = False, more: tuple[Callable, ...] = (),
+        waves: bool = False, peaks: bool = False, more: tuple[Callable, ...] = (),
     ):  # fmt: skip
-        self.recipe, self.seed, self.waves, self.more = recipe, seed, waves, more
+        self.recipe, self.seed, self.waves, self.peaks, self.more = recipe, seed, waves, peaks, more
         self.config = replace(config or simulator.Config(), seconds=recipe.seconds, rate=recipe.rate)
         self.slots = [LEADS.index(lead) for lead in recipe.leads if lead in LEADS]
         if len(self.slots) < len(recipe.leads):
@@ -50,6 +51,8 @@ class Simulated:
         if self.waves:
             C = len(self.slots)
             batch["waves"], batch["scored"] = made.waves()[:, None].expand(B, C, T), present[:, :, None].expand(B, C, T)
+        if self.peaks:
+            batch["peaks"] = made.peaks
         for told in self.more:
             batch |= {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in told(made, x).items()}
         return {name: value.to(device) for name, value in batch.items()}

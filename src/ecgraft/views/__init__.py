@@ -130,7 +130,7 @@ def build(steps: dict[str, dict | None], recipe: Recipe | None = None):
 
 def _of(recipe: Recipe | None, config: type) -> dict:
     """What a view's config can take from a recipe: noise passes through the filter that real records passed."""
-    names = ("leads", "rate", "low", "high") if recipe else ()
+    names = ("leads", "rate", "low", "high", "slot") if recipe else ()
     return {name: getattr(recipe, name) for name in names if name in config.__dataclass_fields__}
 
 
