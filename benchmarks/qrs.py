@@ -12,6 +12,7 @@ The same rules as benchmarks/references.py, whose tools are in the same result.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import time
 from dataclasses import replace
@@ -22,12 +23,13 @@ import references
 from _corpora import arguments, corpus
 from _result import keep
 
-from ecgraft.commands import _score
+from ecgraft.commands import _score, _seen
 from ecgraft.commands._examples import Corpus
 from ecgraft.commands._graft_files import merged
 from ecgraft.commands._job import Job
 from ecgraft.commands._settings import Settings
 from ecgraft.model import Graft, Model
+from ecgraft.model.model import PACKAGED
 from ecgraft.store import splits
 
 FOLDS = 5
@@ -80,6 +82,22 @@ def general(given, data: dict[str, Corpus]) -> Model:
     return model
 
 
+def install(given, model: Model, data: dict[str, Corpus]) -> None:
+    """Puts the general graft into the package, with what it has learnt from."""
+    learnt = [(each.store, np.flatnonzero(each.known)) for each in (data["cpsc2021"], all_beats_known(data["qtdb"]))]
+    graft, packaged = model.grafts["qrs"], Model.load()
+    seen = _seen.joined([_seen.tensors(store, rows, False) for store, rows in learnt])
+    settings = with_noise(GENERAL, argparse.Namespace(data=Path("../shared/data")), 0)
+    card = {
+        **graft.card, "command": "python benchmarks/qrs.py --data FOLDER --install",
+        "settings": dataclasses.asdict(settings) | {"training": graft.card["settings"]["training"]},
+        "data": "simulated ECGs; CPSC 2021 (CC BY 4.0) and QT Database (ODC-BY 1.0): 24 recordings; noise of NSTDB "
+                "(ODC-BY 1.0)",
+    }  # fmt: skip
+    packaged.add(replace(graft, tensors=graft.tensors | seen, card=card))
+    packaged.save(PACKAGED)
+
+
 def folds(given, data: Corpus, base: Model) -> list[np.ndarray]:
     """R peaks of each record of CPSC 2019 by the graft of its fold."""
     rows, said = np.flatnonzero(data.known), {}
@@ -102,9 +120,12 @@ def found(model: Model, data: Corpus, rows: np.ndarray) -> list[np.ndarray]:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--install", action="store_true", help="put the general graft into the package")
     given, start = parser.parse_args(), time.perf_counter()
     data = {name: corpus(given, name, "qrs") for name in ("cpsc2019", "cpsc2021", "mitdb", "qtdb")}
     model = general(given, data)
+    if given.install:
+        return install(given, model, data)
     every = {name: np.flatnonzero(data[name].known) for name in ("cpsc2019", "mitdb")}
     ours = {
         "cpsc2019": references.cpsc2019(data["cpsc2019"], folds(given, data["cpsc2019"], model)),

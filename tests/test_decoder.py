@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 
 from ecgraft.record import NONE, QRS, WAVE, P, T
-from ecgraft.signal import along, decoder
-from ecgraft.signal.along import Along
+from ecgraft.signal import decoder
 from ecgraft.signal.decoder import ATRIA, NO_ATRIA, UNREADABLE, Reader, decode
-
-RATE = 250
-BEAT = ((P, 20, 45), (QRS, 60, 84), (T, 120, 165))  # first and last sample
+from made_waves import RATE, beats, close, exact, painted, rows
 
 
 @pytest.fixture(autouse=True)
@@ -21,56 +18,6 @@ def _no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
-
-
-def beats(count, every=200, at=0, without=()):
-    """(kind, first, last) of beats one after the other; without (beat, kind)."""
-    return [
-        (kind, at + i * every + first, at + i * every + last)
-        for i in range(count)
-        for kind, first, last in BEAT
-        if (i, kind) not in without
-    ]
-
-
-def painted(samples, *leads, soft=1.5, sure=(0.97, 0.97, 0.97)):
-    """Probabilities (C, 4, T) of the waves of each lead, P, QRS and T that sure, with edges `soft` samples wide."""
-    out, far = np.zeros((len(leads), 4, samples)), int(50 * soft)
-    for lead, waves in zip(out, leads):
-        for kind, first, last in waves:
-            time = np.arange(max(0, first - far), min(samples, last + far + 1))
-            rise = [1 / (1 + np.exp(-np.clip(x / soft, -50, 50))) for x in (time - first + 0.5, last + 0.5 - time)]
-            lead[kind, time] += rise[0] * rise[1]
-        lead[1:] *= np.array(sure)[:, None] / np.maximum(1, lead[1:].sum(0))
-        lead[NONE] = 1 - lead[1:].sum(0)
-    out = (1 - 4e-3) * out + 1e-3
-    return out.astype(np.float32)
-
-
-def rows(found, lead=0):
-    """(kind, onset, offset) of a lead."""
-    some = found.waves[found.waves["lead"] == lead]
-    return some[["kind", "onset", "offset"]].tolist()
-
-
-def close(found, expected, samples):
-    """Whether the waves are those expected, with ends that are at most some samples off."""
-    expected = sorted(expected, key=lambda wave: wave[1])
-    near = [np.abs(np.subtract(a[1:], b[1:])).max() <= samples for a, b in zip(found, expected)]
-    return [wave[0] for wave in found] == [wave[0] for wave in expected] and all(near)
-
-
-def exact(probability, *leads, together=None, **options):
-    """Decodes; every lead must have its waves, the leads together those of the first lead or `together`."""
-    found = decode(probability, RATE, **options)
-    for i, waves in enumerate(leads):
-        assert rows(found, i) == sorted(waves, key=lambda wave: wave[1])
-    expected = leads[0] if together is None else together
-    assert rows(found, -1) == sorted(expected, key=lambda wave: wave[1])
-    assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
-    assert found.stretches[0, 0] == 0 and found.stretches[-1, 1] == probability.shape[-1] - 1
-    assert (found.stretches[1:, 0] == found.stretches[:-1, 1]).all()
-    return found
 
 
 @pytest.mark.parametrize("leads", [1, 2, 12])
@@ -302,77 +249,20 @@ def test_single_and_double_precision_say_the_same():
     assert len(decode(p.astype(np.float16), RATE).waves) == 3 * len(waves)
 
 
-def ambulatory(minutes, leads, seed=0):
-    """Probabilities of beats without end: uneven, with noise, with pauses, with stretches that no one is sure of."""
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_comes_in_waves_are_in_order_and_inside(seed):
     rng = np.random.default_rng(seed)
-    samples, at, waves = minutes * 60 * RATE, 0, []
-    while at < samples - 400:
-        waves += [(kind, at + first, at + last) for kind, first, last in BEAT if rng.random() > 0.05]
-        at += int(rng.integers(170, 300)) if rng.random() > 0.01 else int(rng.integers(1000, 6000))
-    p = painted(samples, *[waves] * leads)
-    for _ in range(minutes * 2):
-        a, n = int(rng.integers(0, samples)), int(rng.integers(50, 5000))
-        some = p[..., a : a + n]
-        noise = rng.dirichlet([1] * 4, (leads, some.shape[-1])).transpose(0, 2, 1)
-        weight = rng.choice([0.3, 0.6, 1.0])
-        p[..., a : a + n] = (1 - weight) * some + weight * noise
-    return p
-
-
-def fed(p, rng, most, to=None):
-    """What `Along` reads of chunks of random lengths."""
-    whole, at = Along(RATE, to), 0
-    while at < p.shape[-1]:
-        n = int(rng.integers(0, most))
-        whole.add(p[..., at : at + n])
-        at += n
-    return whole.end()
-
-
-@pytest.mark.parametrize(("leads", "seed"), [(1, 0), (1, 1), (2, 2), (2, 3)])
-def test_piece_by_piece_is_the_same_as_all_at_once(monkeypatch, leads, seed):
-    p = ambulatory(8, leads, seed)
-    expected = decode(p, RATE, 360)
-    monkeypatch.setattr(along, "PIECE", 47.0)
-    for most in (500, 40_000, 400_000):
-        found = fed(p, np.random.default_rng(seed), most, 360)
-        assert (found.waves == expected.waves).all()
-        assert (found.first == expected.first).all() and (found.confidence == expected.confidence).all()
-        assert (found.stretches == expected.stretches).all() and (found.modes == expected.modes).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("leads", [1, 2])
-def test_half_an_hour_in_pieces_is_the_same_as_all_at_once(leads):
-    p = ambulatory(30, leads, 7)
-    expected, found = decode(p, RATE), fed(p, np.random.default_rng(0), 30_000)
-    assert (found.waves == expected.waves).all() and (found.modes == expected.modes).all()
-
-
-@pytest.mark.parametrize("sure", [0.55, 0.97])
-def test_no_beat_is_lost_or_there_twice_at_a_seam(monkeypatch, sure):
-    waves = beats(150, every=211)
-    p = painted(150 * 211 + 100, waves, sure=(0.97, sure, 0.97), soft=0.1)
-    monkeypatch.setattr(along, "PIECE", 13.0)
-    monkeypatch.setattr(along, "MARGIN", 10.0)
-    assert rows(fed(p, np.random.default_rng(0), 2000)) == sorted(waves, key=lambda wave: wave[1])
-
-
-def test_a_long_record_without_any_beat_in_pieces(monkeypatch):
-    monkeypatch.setattr(along, "PIECE", 20.0)
-    found = fed(painted(60_000, [], []), np.random.default_rng(0), 5000)
-    assert len(found.waves) == 0
-    assert (found.stretches[1:, 0] == found.stretches[:-1, 1]).all()
-    assert (found.stretches[0, 0], found.stretches[-1, 1]) == (0, 59_999)
-
-
-def test_less_than_a_margin_and_nothing_at_all():
-    waves = beats(2)
-    p = painted(400, waves)
-    assert rows(fed(p, np.random.default_rng(0), 50)) == rows(decode(p, RATE))
-    for chunks in ([], [np.zeros((1, 4, 0), np.float32)]):
-        empty = Along(RATE)
-        for chunk in chunks:
-            empty.add(chunk)
-        with pytest.raises(ValueError, match="no samples were added"):
-            empty.end()
+    rate, to = rng.choice([50, 100, 250, 500]), rng.choice([40, 128, 250, 360, 1000])
+    leads, samples, begins = int(rng.choice([1, 2, 12])), int(rng.integers(1, 1500)), int(rng.integers(0, 1000))
+    smooth = rng.normal(0, rng.choice([1, 4, 9]), (leads, 4, samples + 20)).cumsum(-1)
+    smooth = (smooth[..., 20:] - smooth[..., :-20]) / 5
+    p = np.exp(smooth - smooth.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    found = decode(p, rate, to, begins=begins)
+    end = max(1, round((begins + samples) * to / rate))
+    assert np.isfinite(found.confidence).all() and ((found.confidence >= 0) & (found.confidence <= 1)).all()
+    for lead in range(-1, leads):
+        some = found.waves[found.waves["lead"] == lead]
+        assert ((some["onset"] <= some["peak"]) & (some["peak"] <= some["offset"]) & (some["offset"] < end)).all()
+        assert (np.diff(some["onset"]) >= 0).all()
+        assert (some["onset"][1:] - some["offset"][:-1] > (0 if to >= rate else -2)).all()

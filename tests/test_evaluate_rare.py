@@ -13,7 +13,7 @@ from ecgraft.commands import _certainty, _score
 from ecgraft.commands._examples import Corpus
 from ecgraft.commands._unseen import home_of
 from ecgraft.model import Graft, Model
-from ecgraft.model.predict import Prediction, _read_beats
+from ecgraft.model.predict import Prediction, _Beats, _read_beats
 from ecgraft.record import Record, UsageError
 from ecgraft.report import Page
 from ecgraft.signal.recipe import Recipe
@@ -57,7 +57,10 @@ def test_beats_are_named_where_a_lead_is_absent():
     graft = Graft("t", task, Recipe(leads=("I", "II"), rate=250.0), "linear", {}, "0", {})
     memory = SimpleNamespace(prepared=[SimpleNamespace(signal=signal, slots=np.array([0]))])
     said, record = Prediction("r", "t", "beats", 250.0), Record(signal, 250.0, ("I",), id="r")
-    _read_beats(said, graft, record, memory, probability)
+    collected = _Beats(graft, record, memory)
+    for piece in (probability[..., :1000], probability[..., 1000:]):
+        collected.add(piece)
+    _read_beats(said, graft, record, memory, collected.end())
     assert len(said.beats) > 8 and set(said.beats["symbol"].tolist()) == {b"V"}
 
 

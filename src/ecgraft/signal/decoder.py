@@ -38,6 +38,7 @@ class Reader:
     mistaken  share of what looks like a P wave that counts as background in such a stretch
     noise     cost of a second that is not readable
     change    cost of going from a mode to another between two stretches
+    lost      the same, to what is not readable and back
     longest   s of a stretch, at most
     silent    s on both sides without a QRS complex that is seen: where others show some, such a lead does not count
     """
@@ -47,10 +48,11 @@ class Reader:
     apart: float = 0.2
     seen: float = 0.1
     borrow: float = 0.3
-    no_atria: float = 1.0
-    mistaken: float = 0.3
-    noise: float = 60.0
-    change: float = 6.0
+    no_atria: float = 0.0
+    mistaken: float = 0.4
+    noise: float = 95.0
+    change: float = 10.0
+    lost: float = 60.0
     longest: float = 6.0
     silent: float = 1.5
 
@@ -243,7 +245,7 @@ def _modes(joint, stretches, ends, rate: float, reader: Reader) -> tuple[np.ndar
     out = np.full((2, joint.shape[1]), TP, np.uint8)
     found = _read(joint[None], row, stretches[k], ends[k], atria, rate, reader, out, 1 - atria)
     score = np.stack([found[:K], found[K:] - reader.no_atria, -reader.noise * seconds], axis=1)
-    modes = _likeliest(score, reader.change)
+    modes = _likeliest(score, reader)
     of = np.repeat(modes, np.diff(stretches[:, 0], append=joint.shape[1]))
     together = np.where(of == UNREADABLE, TP, np.where(of == ATRIA, out[0], out[1]))
     after = (modes[1:] == UNREADABLE) & (modes[:-1] != UNREADABLE)
@@ -252,9 +254,10 @@ def _modes(joint, stretches, ends, rate: float, reader: Reader) -> tuple[np.ndar
     return modes, together[None]
 
 
-def _likeliest(score, change: float) -> np.ndarray:
+def _likeliest(score, reader: Reader) -> np.ndarray:
     """The best column of each row (K,) of scores (K, 3), less the cost of each change."""
-    cost = change * (1 - np.eye(3))
+    cost = reader.change * (1 - np.eye(3))
+    cost[UNREADABLE, :UNREADABLE] = cost[:UNREADABLE, UNREADABLE] = reader.lost
     best, came = score[0], np.zeros(score.shape, int)
     for k in range(1, len(score)):
         ways = best[:, None] - cost

@@ -58,7 +58,7 @@ class Order:
         return least
 
 
-def emissions(probability: np.ndarray, atria: bool | np.ndarray = True, mistaken: float = 0.3) -> np.ndarray:
+def emissions(probability: np.ndarray, atria: bool | np.ndarray = True, mistaken: float = 0.4) -> np.ndarray:
     """Log probability of each state, (..., 6, T) float32, from those of the classes (..., 4, T).
 
     Without atria there is no P wave: what looks like one is background that was `mistaken`, by that share. One `atria`
