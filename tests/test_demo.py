@@ -29,7 +29,7 @@ def test_demo_on_simulated_ecgs(tmp_path, monkeypatch):
     assert summary["tasks"]["waves"]["scores"]["mean f1"]["value"] > 0.9  # the packaged model knows waves
     again = demo.demo(to=tmp_path, progress=False)
     assert again["tasks"] == summary["tasks"], "the same command must give the same numbers"
-    assert set(Model.load(tmp_path / "model").grafts) == {"findings", "waves"}
+    assert set(Model.load(tmp_path / "model").grafts) == {"findings", "waves", "qrs"}
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ def model(tmp_path_factory) -> Model:
     options = {"adapter": "linear", "steps": 80, "batch": 8, "seconds": WINDOW, "rare": "note", "progress": False}
     ecgraft.adapt(folder / "store", task="qrs", to=folder / "model", **options)
     there = Model.load(folder / "model")
-    for graft in Model.load().grafts.values():
-        there.add(graft)
+    for name in ("findings", "waves"):
+        there.add(Model.load().graft(name))
     return there
 
 
@@ -290,3 +290,17 @@ def test_samples_of_another_shape_change_nothing(model, samples, message):
     assert np.array_equal(np.concatenate([first, rest, stream.close()]), told(model, record))
     with pytest.raises(UsageError, match="closed"):
         stream.push(record.signal)
+
+
+def test_a_file_is_read_as_a_stream_with_its_latency(tmp_path):
+    """The packaged graft; the whole record and the stream say the same of a clean ECG."""
+    made = simulate(4, range(1), Config(seconds=12.0, lead_loss=0.0, flat=0.0)).record(0)
+    file = tmp_path / "ecg.csv"
+    np.savetxt(file, made.signal.T, delimiter=",", header=",".join(made.leads), comments="")
+    given = {"task": ["qrs"], "rate": made.rate, "unit": "mV", "to": tmp_path / "out.json"}
+    ((whole,), (streamed,)) = (ecgraft.predict([file], **given, **more) for more in ({}, {"delay": 0.5}))
+    times = [[beat["time"] for beat in said["beats"]] for said in (whole, streamed)]
+    assert len(times[0]) > 5 and np.allclose(*times, atol=0.02)
+    assert streamed["notes"][-1] == "read as a stream: an answer comes at most 0.75 s after its R peak"
+    with pytest.raises(UsageError, match="--delay is for R peaks"):
+        ecgraft.predict([file], **(given | {"task": ["waves"]}), delay=0.5)

@@ -17,6 +17,7 @@ _API = {
     "Recipe": "signal.recipe",
     "Record": "record",
     "Store": "store",
+    "Stream": "model",
     "UsageError": "record",
     "WAVES": "record",
     "adapt": "commands.adapt",

@@ -141,7 +141,7 @@ def _waves(page: Page, graft: Graft, corpus: Corpus, found: _score.Answers, scor
     )
     kinds = [[name, at(scores["dice"], k)] for k, name in enumerate(("P", "QRS", "T"))]
     page.table(["wave", "Dice"], kinds, caption="Overlap in samples, 2 |A and B| / (|A| + |B|), in annotated spans.")
-    records = int(_score.fibrillating(corpus, found.rows).sum())
+    records = int(found.fibrillating.sum())
     if records:
         caption = f"Over the leads of each of {records} records with atrial fibrillation, which has no P waves."
         page.table(["invented", "in a record"], [["P waves", scores["false p in af"]]], caption=caption)

@@ -36,6 +36,7 @@ class Answers:
     counts     per record, what scores are made of: of waves (n, 6, 5), boundaries hit, missed, false ...
                (metrics.waves.COUNTS) over the leads that the recipe has a place for; of R peaks (n, 4), hits, missed,
                false, and the record's score by the rule of CPSC2019
+    fibrillating  (n,) of waves: whether a record is known to be in atrial fibrillation, so that it has no P waves
     overlaps   (n, 3, 2) of waves: samples in both and in either, added, of P, QRS, T (metrics.waves.overlap)
     confusion  (n, K, K) beats per record, reference in the rows
     features   (n, D) pooled
@@ -49,6 +50,7 @@ class Answers:
     peaks: list[np.ndarray] | None = None
     counts: np.ndarray | None = None
     overlaps: np.ndarray | None = None
+    fibrillating: np.ndarray | None = None
     confusion: np.ndarray | None = None
     features: np.ndarray | None = None
     loss: np.ndarray | None = None
@@ -90,7 +92,7 @@ def scorer(corpus: Corpus, found: Answers, calibration: dict, thresholds: dict) 
     task, rows = corpus.task, found.rows
     match task.kind:
         case "waves":
-            return _of_waves(corpus, found)
+            return lambda w: _of_waves(found, w)
         case "beats":
             return lambda w: _of_confusion(np.tensordot(w, found.confusion, 1))
         case "peaks":
@@ -220,7 +222,8 @@ def _answer_waves(outputs, corpus: Corpus, rows: np.ndarray, cache) -> Answers:
         overlaps.append(wave_metrics.overlap(truth, said, spans, used.tolist(), int(store.number("length")[row])))
         classes, scored = (a[0] for a in cache.waves(np.array([row]), np.array([0]), probability.shape[-1]))  # (C, T)
         wrong.append(_wrongness(probability.transpose(0, 2, 1)[scored], classes[scored]))
-    return Answers(rows, waves=found, counts=np.array(counts), overlaps=np.array(overlaps), **_columns(wrong))
+    more = {"overlaps": np.array(overlaps), "fibrillating": _fibrillating(corpus, rows)}
+    return Answers(rows, waves=found, counts=np.array(counts), **more, **_columns(wrong))
 
 
 def _waves_said(probability: np.ndarray, rate: float, native: float) -> np.ndarray:
@@ -267,24 +270,20 @@ def _columns(wrong: list[tuple[float, float]]) -> dict:
     return {"loss": loss, "surely": surely}
 
 
-def _of_waves(corpus: Corpus, found: Answers) -> Callable[[np.ndarray], dict]:
-    """The scorer of waves: boundaries, Dice, and the P waves that are invented in a record with atrial fibrillation."""
-    fibrillation, false = fibrillating(corpus, found.rows), found.counts[:, 0, 2]
-
-    def scores(w: np.ndarray) -> dict:
-        of = wave_metrics.scores(np.tensordot(w, found.counts, 1))
+def _of_waves(found: Answers, w: np.ndarray) -> dict:
+    """Boundaries, Dice, and the P waves that are invented in a record with atrial fibrillation; as far as known."""
+    of = wave_metrics.scores(np.tensordot(w, found.counts, 1))
+    if found.overlaps is not None:
         of["dice"] = wave_metrics.dice(np.tensordot(w, found.overlaps, 1))
-        if fibrillation.any():
-            of["false p in af"] = ratio((w * fibrillation) @ false, w @ fibrillation)
-        return of
-
-    return scores
+    if found.fibrillating is not None and found.fibrillating.any():
+        of["false p in af"] = ratio((w * found.fibrillating) @ found.counts[:, 0, 2], w @ found.fibrillating)
+    return of
 
 
-def fibrillating(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
-    """(n,) 1 for records that are known to be in atrial fibrillation by a label of theirs, else 0."""
+def _fibrillating(corpus: Corpus, rows: np.ndarray) -> np.ndarray:
+    """(n,) bool: records that are in atrial fibrillation by a label of theirs."""
     codes = [k for k, code in enumerate(corpus.store.codes) if code in FIBRILLATION]
-    return (corpus.store.labels[rows][:, codes] == 1).any(1).astype(float)
+    return (corpus.store.labels[rows][:, codes] == 1).any(1)
 
 
 def _of_confusion(matrix: np.ndarray) -> dict:

@@ -14,6 +14,7 @@ from typing import Annotated
 from .. import formats
 from ..model import Model, Prediction
 from ..model.model import HOW_TO_ASK
+from ..model.stream import as_stream
 from ..record import InputError, Record, UsageError
 from ..report import Page, png
 from . import _annotation_files, _waves_out, _zero_shot
@@ -37,6 +38,9 @@ def predict(
     text: Annotated[str, "folder of the text model, where the text side was trained with one"] = "",
     to: Annotated[Path | None, "file to write: .json, .csv, .html or .png (default: JSON on the screen)"] = None,
     annotations: Annotated[Path | None, "folder for waves and beats as WFDB annotation files"] = None,
+    delay: Annotated[
+        float | None, "read R peaks (grafts like qrs) as a stream would: nothing later than this many s is used"
+    ] = None,
     start: Annotated[float | None, "s into the record at which .html and .png begin to draw (default: 0)"] = None,
     seconds: Annotated[float | None, f"s to draw, {MOST:g} at most (default: {SECONDS:g})"] = None,
     rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
@@ -63,6 +67,8 @@ def predict(
         raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt{side}")
     names = task or ([] if asked else [name for name, graft in loaded.grafts.items() if graft.answers])
     kinds = {name: loaded.graft(name).task.kind for name in names}
+    if delay is not None and "peaks" not in kinds.values():
+        raise UsageError("--delay is for R peaks: give a graft of that kind (--task qrs)")
     if annotations is not None:
         _annotation_files.check(annotations, kinds)
     said: Said = []
@@ -75,7 +81,10 @@ def predict(
             _annotation_files.claim(annotations, record, file, claimed, kinds)
         with formats.naming(file):
             answers = {_zero_shot.KIND: asked.predict(record)} if asked else {}
-            said.append((record, answers | (loaded.predict(record, task) if task or not asked else {})))
+            streamed = [name for name in names if delay is not None and kinds[name] == "peaks"]
+            answers |= {name: as_stream(loaded, name, record, delay) for name in streamed}
+            whole = [name for name in names if name not in streamed]
+            said.append((record, answers | (loaded.predict(record, whole) if whole else {})))
     rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
     if to is not None:
         write(to, rows, said, begin, seconds or SECONDS)

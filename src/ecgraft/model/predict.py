@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from ..metrics.calibrate import probability as calibrated_probability
-from ..record import BEAT, Record
+from ..record import BEAT, LEADS, Record
 from ..signal import decoder, intervals, quality
 from ..signal.along import Along
+from ..signal.leads import LIMB
 from ..signal.peaks import decode, r_peaks
 from ..signal.recipe import Recipe
 from ..training.batches import Examples
@@ -140,14 +141,40 @@ class _Waves:
     """Collects the answers of a wave graft."""
 
     def __init__(self, graft: Graft, read: _Read, memory):
-        self.slots = memory.prepared[0].slots
-        self.along = Along(graft.recipe.rate, read.record.rate, read.native(graft.recipe))
+        recipe, self.slots, self.begins = graft.recipe, memory.prepared[0].slots, 0
+        self.along = Along(recipe.rate, read.record.rate, read.native(recipe))
+        by_lead, to = quality.still(read.record), recipe.rate / read.record.rate
+        rows = [_rows_of(recipe.leads[slot], read.record) for slot in self.slots]
+        self.still = [[np.round(by_lead[row] * to).astype(int) for row in some] for some in rows]
 
     def add(self, probability: np.ndarray) -> None:
-        self.along.add(probability[self.slots])
+        """Nothing is known of a lead while it stands still, whatever a model says of it that sees the others."""
+        p, n = probability[self.slots], probability.shape[-1]
+        for row, some in zip(p, self.still):
+            row[:, np.all([_within(spans, self.begins, n) for spans in some], axis=0)] = np.nan
+        self.begins += n
+        self.along.add(p)
 
     def end(self) -> decoder.Read:
         return self.along.end()
+
+
+def _rows_of(name: str, record: Record) -> list[int]:
+    """The leads of a record that its lead `name` is made of: itself, the limb leads, or one of another name."""
+    if name in record.leads:
+        return [record.leads.index(name)]
+    limb = [i for i, lead in enumerate(record.leads) if lead in LIMB]
+    if name in LIMB and len(limb) > 1:
+        return limb
+    return [i for i, lead in enumerate(record.leads) if lead not in LEADS][:1]
+
+
+def _within(spans: np.ndarray, begins: int, n: int) -> np.ndarray:
+    """Which of n samples from `begins` on are in spans (k, 2)."""
+    mask = np.zeros(n, bool)
+    for a, b in np.clip(spans - begins, 0, n):
+        mask[a:b] = True
+    return mask
 
 
 class _Beats:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..record import InputError, Record, UsageError
+from ..record import BEAT, InputError, Record, UsageError
 from ..signal.peaks import NEAR, decode
 from ..training.batches import Examples
 from . import infer
+from .prediction import Prediction
 
 START = 2.0  # s of ECG before the first look, or the delay, if that is longer
 BEFORE = 1.0  # s of the window that lie before what a look is to decide, at least; the filter has an edge there too
+SECOND = 1.0  # s that `as_stream` hands over at a time; it changes nothing
 SHORTEST = 2 * NEAR  # s, the shortest delay: a peak is known by the samples within NEAR of it, and moves by up to NEAR
 APART = 2 * NEAR  # s; what is closer to a peak that was given is the same beat: marks of two beats would be one
 
@@ -129,3 +131,15 @@ def _check(window: float, delay: float, hop: float) -> None:
             f"delay {delay:g} s: with windows of {window:g} s and hops of {hop:g} s it must be from {SHORTEST:g} to "
             f"{longest:g} s"
         )
+
+
+def as_stream(model, name: str, record: Record, delay: float = 1.0, device: str = "cpu") -> Prediction:
+    """What a stream of the record's samples says: the R peaks of `Stream`, and its latency in the notes."""
+    stream = Stream(model, name, record.rate, record.leads, delay, device=device)
+    step = max(1, round(SECOND * record.rate))
+    pieces = [stream.push(record.signal[:, at : at + step]) for at in range(0, record.signal.shape[1], step)]
+    at = np.concatenate([*pieces, stream.close()])
+    beats = np.zeros(len(at), BEAT)
+    beats["sample"], beats["symbol"] = at, b"?"
+    notes = [*stream.notes, f"read as a stream: an answer comes at most {stream.latency:g} s after its R peak"]
+    return Prediction(record.id, name, "peaks", record.rate, beats=beats, leads=record.leads, notes=notes)

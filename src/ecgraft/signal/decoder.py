@@ -97,10 +97,11 @@ def decode(
 
     A boundary lies where the class overtakes the others on the line between two samples. The peak is the sample of
     `signal` (C, T' at `to` Hz) farthest from the line between the wave's ends, in the leads together by root mean
-    square; without a signal it is the middle. `begins`: the first sample of `probability` in the record.
+    square; without a signal it is the middle. `begins`: the first sample of `probability` in the record. NaN: nothing
+    is known of a lead there, so it has no waves and no say; where that is so of all leads, nothing can be read.
     """
-    to, probability = to or rate, np.asarray(probability, np.float32)
-    joint, mixed = _together(probability, rate, reader)
+    to, (probability, unknown) = to or rate, _filled(np.asarray(probability, np.float32))
+    joint, mixed = _together(probability, unknown, rate, reader)
     path, together, stretches, modes = _states(probability, joint, mixed, rate, reader, begins)
     length = signal.shape[1] if signal is not None else round((begins + probability.shape[-1]) * to / rate)
     of = rate, to, max(1, length), begins
@@ -146,28 +147,36 @@ def _farthest(signal, onset, offset) -> np.ndarray:
     begins = int(onset.min())
     some = signal[:, begins : int(offset.max()) + 1]
     there = np.isfinite(some)
-    square = np.square(np.where(there, some, 0)).sum(0, dtype=np.float64)
+    square = np.square(np.where(there, some, 0), dtype=np.float64).sum(0)
     count = there.sum(0)
     mean = np.sqrt(np.where(count > 0, square / np.maximum(count, 1), np.nan))[None]
     return begins + peaks_between(mean, np.zeros(len(onset), int), onset - begins, offset - begins)
 
 
-def _together(probability, rate: float, reader: Reader) -> tuple[np.ndarray, np.ndarray]:
+def _filled(probability) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (C, 4, T) with background in place of NaN, and where that is (C, T)."""
+    unknown = np.isnan(probability[:, NONE])
+    if unknown.any():
+        probability = np.where(unknown[:, None], np.eye(4, 1, dtype=np.float32), probability)
+    return probability, unknown
+
+
+def _together(probability, unknown, rate: float, reader: Reader) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of the leads together (4, T), their geometric mean; and of each lead with that mixed in.
 
     A lead that shows no QRS complex for a while does not count where others show some.
     """
     logs = np.log(np.maximum(probability, np.float32(grammar.LEAST)))
     if len(logs) == 1:
-        return _normal(logs[0]), probability
-    counts = _shown(probability[:, QRS] >= reader.seen, round(reader.silent * rate))
-    counts |= ~counts.any(0)
+        return _normal(np.where(unknown, 0, logs[0])), probability
+    counts = _shown(probability[:, QRS] >= reader.seen, round(reader.silent * rate)) & ~unknown
+    counts |= ~counts.any(0) & ~unknown
     if counts.all():
         mean = logs.mean(0)
     else:
-        mean = np.einsum("ckt,ct->kt", logs, counts.astype(np.float32)) / counts.sum(0, dtype=np.float32)
+        mean = np.einsum("ckt,ct->kt", logs, counts.astype(np.float32)) / np.maximum(counts.sum(0, dtype=np.float32), 1)
     logs *= np.float32(1 - reader.borrow)
-    logs += np.float32(reader.borrow) * mean
+    logs += np.float32(reader.borrow) * mean * ~unknown[:, None]
     return _normal(mean), _normal(logs)
 
 

@@ -14,6 +14,8 @@ SMALLEST = 0.05  # mV between the lowest and highest sample
 HUM = 0.05  # mV, amplitude of the mains
 MISSING = 0.01  # share of samples
 SECONDS = 60.0  # the mains is looked for in the first minute
+CELL, CELLS = 0.25, 8  # s; a lead stands still where it spans less than FLAT in so many cells in a row
+AT_ONCE = 4096  # cells
 
 
 def findings(record: Record) -> list[str]:
@@ -27,6 +29,36 @@ def findings(record: Record) -> list[str]:
         if amplitude > HUM:
             found.append(f"lead {name} has mains hum: {amplitude:.2f} mV at {hertz} Hz")
     return found
+
+
+def still(record: Record) -> list[np.ndarray]:
+    """Per lead, spans (n, 2) of samples, two seconds or longer, in which it does not move or has no samples."""
+    size, T = max(1, round(CELL * record.rate)), record.signal.shape[1]
+    starts = np.arange(0, T, size)
+    spans = []
+    for x in record.signal:
+        low, high = _extremes(x, starts)
+        at = np.arange(len(starts))[:, None] + np.arange(min(CELLS, len(starts)))
+        at = at[at[:, -1] < len(starts)]
+        quiet = high[at].max(1) - low[at].min(1) < FLAT  # -inf - inf where all is missing
+        edges = np.zeros(len(starts) + 1, int)
+        np.add.at(edges, at[quiet, 0], 1)
+        np.add.at(edges, at[quiet, -1] + 1, -1)
+        on = np.flatnonzero(np.diff(edges.cumsum()[:-1] > 0, prepend=False, append=False)).reshape(-1, 2)
+        spans.append(np.append(starts, T)[on])
+    return spans
+
+
+def _extremes(x: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest sample from each start to the next; inf and -inf where there is none. No copy of all of x."""
+    ends, low, high = np.append(starts[1:], x.size), np.empty(len(starts)), np.empty(len(starts))
+    for i in range(0, len(starts), AT_ONCE):
+        some = slice(i, i + AT_ONCE)
+        part, first = x[starts[i] : ends[some][-1]], starts[some] - starts[i]
+        there = np.isfinite(part)
+        low[some] = np.minimum.reduceat(np.where(there, part, np.inf), first)
+        high[some] = np.maximum.reduceat(np.where(there, part, -np.inf), first)
+    return low, high
 
 
 def _shape(x: np.ndarray, rate: float) -> str:
