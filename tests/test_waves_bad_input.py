@@ -18,7 +18,6 @@ from ecgraft import views
 from ecgraft.metrics import beats
 from ecgraft.model import Model
 from ecgraft.record import LEADS, QRS, InputError, P, Record, T
-from ecgraft.signal.quality import still
 from ecgraft.signal.spectral import filter_resample
 from ecgraft.simulator import Config, simulate
 
@@ -110,16 +109,6 @@ def test_a_lead_falls_off_and_another_has_a_gap(model):
         onset = said.waves["onset"][said.waves["lead"] == lead]
         assert len(onset) > 10 and not ((onset > a) & (onset < b)).any()
     assert len(of(said, QRS)) == len(of(read(model, record.signal, record.leads), QRS))
-
-
-def test_still_spans_are_two_seconds_long_at_least():
-    signal = np.random.default_rng(0).normal(size=(4, 5000))
-    signal[0, 1000:2500], signal[1, 3000:], signal[2], signal[3, 100:900] = 3, np.nan, 0, 1
-    found = [spans.tolist() for spans in still(Record(signal, RATE, ("I", "II", "V1", "V2")))]
-    assert found == [[[1000, 2500]], [[3000, 5000]], [[0, 5000]], []]
-    assert [still(Record(np.zeros((1, n)), RATE, ("I",)))[0].tolist() for n in (1, 3, 400)] == [
-        [[0, 1]], [[0, 3]], [[0, 400]],
-    ]  # fmt: skip
 
 
 def noise(kind: str, leads: int, seed: int) -> np.ndarray:

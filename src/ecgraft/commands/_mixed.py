@@ -35,14 +35,21 @@ def batches(
 
     also    the other corpora, each with its prepared cache: all of their records are learnt from
     """
-    kind = examples.peaks, examples.waves
-    more = [corpus.examples(corpus.rows("all")[cache.usable[corpus.rows("all")]], cache) for corpus, cache in also]
+    more = [corpus.examples(_usable(corpus, cache), cache) for corpus, cache in also]
     sources = [_by_length(each, recipe.samples) for each in (examples, *more)]
-    simulated = Simulated(recipe, SEED + seed, peaks=kind[0], waves=kind[1]) if options.simulated else None
+    simulated = None
+    if options.simulated:
+        simulated = Simulated(recipe, SEED + seed, peaks=examples.peaks, waves=examples.waves)
     mixture = Mixture(
         sources, options.batch, recipe.samples, seed=seed, simulated=simulated, share=options.simulated, device=device
     )
     return Ahead(mixture, 2 * THREADS + 2, THREADS)
+
+
+def _usable(corpus: Corpus, cache) -> np.ndarray:
+    """The labelled records of a store that have a lead of the recipe."""
+    rows = corpus.rows("all")
+    return rows[cache.usable[rows]]
 
 
 def _by_length(examples: Examples, samples: int) -> Examples:

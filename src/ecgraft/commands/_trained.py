@@ -18,7 +18,7 @@ SAYS = {  # kind of task -> what the answer is
     "multilabel": "each label from its own probability on (0.5 where none is given)",
     "multiclass": "the likeliest label, one of them always",
     "regression": "a number",
-    "waves": "the likeliest class of every sample, in each lead",
+    "waves": "the likeliest order of P, QRS and T, in each lead and in all together",
     "beats": "the likeliest class of every beat, at its R peak",
     "peaks": "the places of the QRS complexes",
 }

@@ -61,6 +61,8 @@ class _Read:
     def native(self, recipe: Recipe) -> np.ndarray:  # (C, T)
         """Filtered, at the record's own rate."""
         own = replace(recipe, rate=self.record.rate)
+        if own.cache_key in self._prepared:
+            return self._prepared[own.cache_key].prepared[0].signal
         if own.cache_key not in self._native:
             self._native[own.cache_key] = own.prepare(self.record).signal
         return self._native[own.cache_key]

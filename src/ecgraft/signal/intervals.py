@@ -253,7 +253,8 @@ def _frontal(signal, leads) -> tuple[np.ndarray | None, str]:
 
 
 def _moves(x) -> bool:
-    known = x[np.isfinite(x)]
+    there = np.isfinite(x)
+    known = x if there.all() else x[there]
     return len(known) > 0 and np.ptp(known) > FLAT
 
 

@@ -16,6 +16,7 @@ MISSING = 0.01  # share of samples
 SECONDS = 60.0  # the mains is looked for in the first minute
 CELL, CELLS = 0.25, 8  # s; a lead stands still where it spans less than FLAT in so many cells in a row
 AT_ONCE = 4096  # cells
+PART = 1_000_000  # samples
 
 
 def findings(record: Record) -> list[str]:
@@ -96,10 +97,14 @@ def _stuck(x: np.ndarray, level: float) -> float:
 
 
 def _still(x: np.ndarray, run: int) -> float:
-    """Share of samples inside runs of at least `run` equal samples."""
-    edges = np.flatnonzero(np.diff(x)) + 1
-    lengths = np.diff(np.r_[0, edges, x.size])
-    return float(lengths[lengths >= run].sum() / x.size)
+    """Share of samples inside runs of at least `run` equal samples; a part at a time, as a day does not fit."""
+    still = 0
+    for first in range(0, x.size, PART):
+        part = x[first : first + PART]
+        edges = np.flatnonzero(np.diff(part)) + 1
+        lengths = np.diff(np.r_[0, edges, part.size])
+        still += lengths[lengths >= run].sum()
+    return float(still / x.size)
 
 
 def _hum(signal: np.ndarray, rate: float) -> list[tuple[int, float]]:
