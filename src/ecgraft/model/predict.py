@@ -123,8 +123,10 @@ def _read_waves(said: Prediction, graft: Graft, read: _Read, memory, found: deco
     said.together, said.together_confidence = found.waves[~alone], found.confidence[~alone]
     said.intervals = intervals.measure(said.together, said.rate, read.native(recipe), said.leads)
     to, last = said.rate / recipe.rate, read.record.signal.shape[1]
-    spans = {mode: [(round(a * to), min(round((b + 1) * to), last)) for a, b in found.spans(mode)] for mode in (1, 2)}
-    said.no_p, said.unreadable = spans[decoder.NO_ATRIA], spans[decoder.UNREADABLE]
+    said.no_p, said.unreadable = (
+        [(round(a * to), min(round((b + 1) * to), last)) for a, b in found.spans(mode)]
+        for mode in (decoder.NO_ATRIA, decoder.UNREADABLE)
+    )
     said.notes += _notes_of(said)
 
 
