@@ -10,6 +10,8 @@ from ecgraft.signal.along import Along
 from ecgraft.signal.decoder import decode
 from made_waves import BEAT, RATE, beats, painted, rows
 
+pytestmark = pytest.mark.slow
+
 
 def ambulatory(minutes, leads, seed=0):
     """Probabilities of beats without end: uneven, with noise, with pauses, with stretches that no one is sure of."""
@@ -50,7 +52,6 @@ def test_piece_by_piece_is_the_same_as_all_at_once(monkeypatch, leads, seed):
         assert (found.stretches == expected.stretches).all() and (found.modes == expected.modes).all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("leads", [1, 2])
 def test_half_an_hour_in_pieces_is_the_same_as_all_at_once(leads):
     p = ambulatory(30, leads, 7)

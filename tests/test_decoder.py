@@ -173,6 +173,7 @@ def test_cuts_at_both_ends_of_the_record():
         exact(painted(samples, waves, waves, soft=0.1), waves, waves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2, 4, 1.44])
 def test_a_boundary_between_two_samples_is_rounded_without_bias(times):
     # P goes over the background at x samples, on a line; the first sample that it holds is half a sample later.

@@ -21,6 +21,8 @@ from ecgraft.record import LEADS, QRS, InputError, P, Record, T
 from ecgraft.signal.spectral import filter_resample
 from ecgraft.simulator import Config, simulate
 
+pytestmark = pytest.mark.slow
+
 RATE = 500
 CALM = dict(swap=0, lead_loss=0, flat=0, handheld=0)
 QUIET = CALM | dict(wander=0, muscle=0, motion=0, mains=0)
