@@ -91,7 +91,7 @@ def install(given, model: Model, data: dict[str, Corpus]) -> None:
     card = {
         **graft.card, "command": "python benchmarks/qrs.py --data FOLDER --install",
         "settings": dataclasses.asdict(settings) | {"training": graft.card["settings"]["training"]},
-        "data": "simulated ECGs; CPSC 2021 (CC BY 4.0) and QT Database (ODC-BY 1.0): 24 recordings; noise of NSTDB "
+        "data": "simulated ECGs; CPSC 2021 (CC BY 4.0) and QT Database (ODC-BY 1.0): 27 recordings; noise of NSTDB "
                 "(ODC-BY 1.0)",
     }  # fmt: skip
     packaged.add(replace(graft, tensors=graft.tensors | seen, card=card))
