@@ -39,7 +39,7 @@ def predict(
     to: Annotated[Path | None, "file to write: .json, .csv, .html or .png (default: JSON on the screen)"] = None,
     annotations: Annotated[Path | None, "folder for waves and beats as WFDB annotation files"] = None,
     delay: Annotated[
-        float | None, "read R peaks (grafts like qrs) as a stream would: nothing later than this many s is used"
+        float | None, "read R peaks (grafts like qrs) as a stream would, this many s behind it and 0.25 s for its hops"
     ] = None,
     start: Annotated[float | None, "s into the record at which .html and .png begin to draw (default: 0)"] = None,
     seconds: Annotated[float | None, f"s to draw, {MOST:g} at most (default: {SECONDS:g})"] = None,

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..formats._annotations_out import BEATS as CODES_OF_BEATS
 from ..record import BEAT, QRS, RHYTHM, SPAN, WAVE, InputError, P, T, waves_array
 
-BEATS = frozenset("NLRBAaJSVrFejnE/fQ?")  # symbols that stand for a QRS complex (WFDB annotation codes)
+BEATS = CODES_OF_BEATS | {"?"}  # symbols that stand for a QRS complex (WFDB annotation codes)
 KIND = {"p": P, "N": QRS, "t": T}
 # A wave: its onsets, its peaks (two for a biphasic T), its offsets; "N()" where the onset follows the peak.
 WAVE_MARKS = re.compile(r"(\(*)(p|N|t+)(\(?\)+)?")

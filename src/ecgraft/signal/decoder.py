@@ -17,7 +17,6 @@ from .grammar import CLASS, IN_QRS, PQ, ST, TP, Order
 from .waves import overtaken, peaks_between, runs
 
 ATRIA, NO_ATRIA, UNREADABLE = range(3)  # of a stretch
-MODES = ("atria beat", "no P waves", "not readable")
 AT_ONCE = 500_000  # samples of stretches that are read at a time; about 150 bytes each
 NEAR = 0.04  # s around a sample that surely lies in a QRS complex; one lead's may stand beside it
 QUIET = 0.3  # s of background that a long stretch is parted in

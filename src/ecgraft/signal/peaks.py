@@ -35,15 +35,15 @@ def r_peaks(signal: np.ndarray, rate: float) -> np.ndarray:
     return _refine(x[best], np.round(beats * (rate / RATE)).astype(np.int64), max(1, round(REACH * rate)))
 
 
-def decode(probability: np.ndarray, rate: float, to: float | None = None) -> np.ndarray:
+def decode(probability: np.ndarray, rate: float, to: float | None = None, least: float = LEAST) -> np.ndarray:
     """R peaks, samples at `to` Hz, from the probability (T,) at `rate` Hz that one lies within NEAR of a sample.
 
-    A peak is where the mean probability within NEAR of a sample is largest and at least LEAST, APART from the next;
+    A peak is where the mean probability within NEAR of a sample is largest and at least `least`, APART from the next;
     between samples by the parabola through three of these means.
     """
     width = 2 * max(1, round(NEAR * rate)) + 1
     mean = uniform_filter1d(np.asarray(probability, dtype=float), width, mode="constant")
-    at, _ = find_peaks(np.pad(mean, 1), height=LEAST, distance=max(1, round(APART * rate)))
+    at, _ = find_peaks(np.pad(mean, 1), height=least, distance=max(1, round(APART * rate)))
     if not len(at):
         return np.zeros(0, dtype=np.int64)
     before, here, after = (np.pad(mean, 1)[at + step] for step in (-1, 0, 1))
