@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ecgraft.encoders import resnet18
 from ecgraft.model import Model
 from ecgraft.nn import ConvNorm, fuse
-from ecgraft.nn.network import Network, is_dense
+from ecgraft.nn.heads import ask, reads
+from ecgraft.nn.network import Network
 
 BATCH, LEADS, SECONDS, REPEATS, THREADS = 32, 12, 10, 25, 2
 
@@ -50,9 +51,9 @@ class Answering(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B, K) or (B, C, K, T)
         B, C, T = x.shape
         levels = self.encoder(x, torch.ones(B, C, dtype=torch.bool))
-        return (
-            self.head(levels, T) if is_dense(self.head) else self.head(self.encoder.pool(levels, torch.full((B,), T)))
-        )
+        length = torch.full((B,), T)
+        h = self.encoder.pool(levels, length) if reads(self.head) == "pooled" else None
+        return ask(self.head, levels, h, length, T)
 
 
 def compare(model: Model) -> dict:

@@ -46,7 +46,7 @@ def test_a_linear_graft_leaves_the_encoder_as_it_was_and_a_full_one_carries_its_
     assert loaded.fingerprint == Model.fresh("resnet18", SMALL).fingerprint
     linear, full = loaded.graft("findings"), loaded.graft("waves")
     assert not linear.own_trunk and set(linear.part("head")) == {"linear.weight", "linear.bias"}
-    assert {name.partition(".")[0] for name in linear.tensors} == {"head", "distance", "seen"}
+    assert {name.partition(".")[0] for name in linear.tensors} == {"head", "distance", "seen", "reference"}
     assert {name.removeprefix("encoder.") for name in full.tensors if name.startswith("encoder.")} == set(
         loaded.encoder.state_dict()
     )

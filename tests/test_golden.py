@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 from ecgraft.commands import _trained
-from ecgraft.model import Graft, Model, graft, model
+from ecgraft.model import Graft, Model, chain, graft, model, reference
 from ecgraft.nn import files
+from ecgraft.record import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +78,27 @@ def test_the_encoder_is_what_it_was(encoder):
 @pytest.mark.parametrize("name", GRAFTS)
 def test_a_graft_says_what_it_said(encoder, name):
     close(make.answers(encoder, Graft.load(HERE / f"{name}.safetensors")), EXPECTED[name], name)
+
+
+@pytest.mark.parametrize("name", [name for name in GRAFTS if int(name[0]) >= 5])
+def test_a_graft_answers_the_reference_ecg_as_it_did(encoder, name):
+    there = Graft.load(HERE / f"{name}.safetensors")
+    kept, now = there.part("reference"), reference.of(make.on(encoder, there), name)
+    assert kept["digest"].shape == (32,) and kept["digest"].dtype == torch.uint8
+    assert torch.allclose(kept["values"], now["reference.values"], rtol=1e-5, atol=1e-5)
+
+
+def test_weights_in_common_are_read_in_their_order(encoder):
+    """The file of a first task says what it said, whatever came later; a later one asks for those before it."""
+    names = list(make.CHAIN)
+    first, second = (Graft.load(HERE / f"{name}.safetensors") for name in names)
+    both = make.on(encoder, second)
+    assert [each.name for each in chain.order(both.grafts)] == names and second.recipe.leads == ("I",)
+    shares = chain.shares(both)
+    assert shares[second.name]["reads"] > shares[second.name]["owns"] > 0.2 and shares["(free)"]["owns"] > 0.1
+    close(make.logits(both, first.name).tolist(), EXPECTED[first.name]["outputs"], first.name)
+    with pytest.raises(InputError, match=f"stands on graft '{first.name}', but there is none here"):
+        make.before(encoder, "").add(second)
 
 
 @pytest.mark.parametrize("name", GRAFTS)

@@ -20,6 +20,7 @@ SMALL = {  # settings that make an encoder small; others are built as they are
     "resnet18": {"stem": 4, "widths": (4, 6, 8, 8)},
     "xresnet101": {"stem": (4, 4, 8), "width": 4, "depths": (1, 2)},
     "inception": {"width": 4},
+    "multires": {"width": 8},
     "net1d": {"stem": 8, "widths": (8, 16), "depths": (1, 2), "group": 4},
     "convtransformer": {"width": 16, "depth": 2, "heads": 2},
     "vgg": {"groups": ((4,), (6,))},

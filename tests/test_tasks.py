@@ -15,7 +15,7 @@ from ecgraft.datasets import ludb
 from ecgraft.record import InputError, UsageError
 from ecgraft.simulator.findings import CODES as CODES_OF_THE_SIMULATOR
 from ecgraft.tasks import Task, beat_classes, targets
-from ecgraft.tasks.findings import AHA, FINDINGS
+from ecgraft.tasks._findings import AHA, FINDINGS
 
 TASKS = [tasks.find(name) for name in plugs.names("tasks")]
 CODES = sorted({code for task in TASKS for codes in task.codes.values() for code in codes})
@@ -239,3 +239,34 @@ def test_unknown_names_suggest_the_nearest(tmp_path):
         tasks.find("superclas")
     with pytest.raises(InputError, match="cannot be read"):
         tasks.find(tmp_path / "absent.yaml")
+
+
+def test_a_label_of_a_task_is_a_yes_or_no_and_several_exclude_each_other():
+    fibrillation = tasks.find("rhythm/A")
+    assert (fibrillation.name, fibrillation.kind, fibrillation.labels) == ("rhythm A", "multilabel", ("A",))
+    codes, labels = ["cinc2017:A", "cinc2017:N"], np.array([[1, 0], [0, 1], [0, 0], [-1, -1]], np.int8)
+    y, known = targets(fibrillation, codes, labels)
+    assert y.tolist() == [[1], [0], [0], [0]] and known.tolist() == [[1], [1], [1], [0]]
+    two, whole = tasks.find("rhythms/sinus rhythm+atrial fibrillation"), tasks.find("rhythms")
+    assert (two.name, two.kind) == ("rhythms sinus rhythm atrial fibrillation", "multiclass")
+    assert two.codes == {label: whole.codes[label] for label in ("sinus rhythm", "atrial fibrillation")}
+    assert tasks.find("findings/atrial flutter+paced rhythm").kind == "multilabel"  # a record may have both
+    assert tasks.find("rhythm/A") == fibrillation and Task(**dataclasses.asdict(two)) == two
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("rhythms/atrial fibrilation", "no label 'atrial fibrilation'; did you mean 'atrial fibrillation'"),
+        ("rhythm/A+X", "no label 'X'; known: N, A, O, ~"),
+        ("rhythm/", "no label ''"),
+        ("rhythm/A+A", "one of them twice"),
+        ("rhytm/A", "did you mean 'rhythm'"),
+        ("waves/P", "a waves task has no labels to take some of"),
+        ("qrs/QRS", "a peaks task has no labels"),
+        ("age/age", "a regression task has no labels"),
+    ],
+)
+def test_parts_that_a_task_has_not(name, says):
+    with pytest.raises(UsageError, match=says):
+        tasks.find(name)

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 SMALL = {
     "convtransformer": {"width": 16, "depth": 2, "heads": 2},
     "inception": {"width": 4, "depth": 1},
+    "multires": {"width": 8},
     "net1d": {"stem": 16, "widths": (16, 16, 32), "depths": (1, 1, 2)},
     "resnet18": {"stem": 8, "widths": (8, 8, 16, 16)},
     "vgg": {"groups": ((4,), (4,), (8,)), "branches": "shared"},
@@ -189,12 +190,13 @@ def test_the_first_stage_that_changes(model, adapter, config, first):
 
 def test_only_levels_that_are_read_are_kept(store, model):
     rows = np.arange(3)
-    for adapter, task, kept in (
-        ("lrc", "findings", (3,)),
-        ("lrc", "waves", (0, 1, 2, 3)),
-        ("linear", "findings", (4,)),
+    for adapter, task, head, kept in (
+        ("lrc", "findings", {}, (3,)),
+        ("lrc", "findings", {"kind": "decoder"}, (0, 1, 2, 3)),
+        ("lrc", "waves", {}, (0, 1, 2, 3)),
+        ("linear", "findings", {}, (4,)),
     ):
-        network = _network(model, adapter, HOW[adapter], task)
+        network = _network(model, adapter, HOW[adapter], task, **head)
         assert _both(store, model, network, task, rows)[1].cache.trunk.kept == kept
 
 

@@ -25,6 +25,7 @@ _API = {
     "demo": "commands.demo",
     "embed": "commands.embed",
     "evaluate": "commands.evaluate",
+    "extend": "commands.extend",
     "grafts": "commands.grafts",
     "info": "commands.info",
     "ingest": "commands.ingest",
@@ -34,6 +35,7 @@ _API = {
     "pretrain": "commands.pretrain",
     "read": "formats",
     "simulate": "commands.simulate",
+    "verify": "commands.verify",
 }
 __all__ = sorted(_API)
 

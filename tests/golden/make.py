@@ -6,23 +6,27 @@ What is there stays: it proves that old files are still read, and that they answ
 add an entry to GRAFTS (or a new encoder), run this, and commit what is new. Nothing is trained: weights are drawn.
 expected.json holds what each file says and answers to the signal of input.json, which is a sum of waves, no ECG.
 
-Formats 1 to 3 are today's files without what those formats did not have (OLD), and the early 4 had no checksum.
+Formats 1 to 4 are today's files without what those formats did not have (OLD), and the early 4 had no checksum.
+In format 5 weights may be in common (CHAIN): such a graft answers on those that it stands on.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ecgraft import adapters
+from ecgraft.continual import isolate
+from ecgraft.encoders._leads import for_leads
 from ecgraft.metrics import distance
-from ecgraft.model import Graft, Model, infer
-from ecgraft.nn import files
+from ecgraft.model import Graft, Model, chain, infer, reference
+from ecgraft.model.graft import CHECKSUM
+from ecgraft.nn import files, shared
 from ecgraft.nn.network import HeadConfig, build_head
 from ecgraft.nn.text_side import Config, TextSide
 from ecgraft.record import Record
@@ -73,11 +77,22 @@ GRAFTS = {
     "4-lrc-waves": (WAVES, "lrc", {"rank": 2, "norm": "batch"}, {"width": 4, "leads": "each"}, {}),
     "4-rd_lora-multiclass": (ONE, "rd_lora", {"rank": {"stages.4.*": 3}, "scaling": "inverted"}, {}, {}),
     "4-bias-regression": (AGE, "bias", {}, {}, {"calibration": {"mean": 60.0, "sd": 15.0}}),
+    "5-isolate-multiclass": (
+        ONE, "isolate", {"tasks": 3}, {"kind": "decoder", "cascade": 4},
+        {"calibration": {"temperature": 1.5}, "distance": {"limit": 3.5, "records": 40}},
+    ),
+    "5-isolate-waves": (WAVES, "isolate", {"tasks": 3}, {"kind": "decoder"}, {}),
+    "5-lrc-multilabel": (
+        MANY, "lrc", {"rank": 2, "place": "last-1"}, {}, {"thresholds": THRESHOLDS, "conformal": LIMITS},
+    ),
 }  # fmt: skip
+CHAIN = {"5-isolate-multiclass": (LEADS, ""), "5-isolate-waves": (("I",), "5-isolate-multiclass")}  # leads, and on what
+KEPT = 0.6  # share of its weights that each of these keeps, about
 OLD = {  # prefix of the file name -> what its header did not have: keys, and keys of the head's settings
-    "1-": ({"conformal", "distance", "text", "checksum"}, {"kind", "neighbours", "temperature"}),
-    "2-": ({"text", "checksum"}, {"kind", "neighbours", "temperature"}),
-    "3-": ({"checksum"}, {"kind", "neighbours", "temperature"}),
+    "1-": ({"conformal", "distance", "text", "shared", "checksum"}, {"kind", "neighbours", "temperature", "cascade"}),
+    "2-": ({"text", "shared", "checksum"}, {"kind", "neighbours", "temperature", "cascade"}),
+    "3-": ({"shared", "checksum"}, {"kind", "neighbours", "temperature", "cascade"}),
+    "4-": ({"shared"}, {"cascade"}),
     "4-early": ({"checksum"}, set()),
 }
 FIELDS = (
@@ -89,6 +104,7 @@ FIELDS = (
     "conformal",
     "distance",
     "text",
+    "shared",
     "metrics",
 )
 
@@ -100,10 +116,25 @@ def signal() -> Record:
     return Record(x, said["rate"], tuple(said["leads"]), id="made")
 
 
+def on(model: Model, graft: Graft) -> Model:
+    """The model with the graft, and those that it stands on, alone."""
+    made = before(model, graft.shared.get("after", {}).get("graft", ""))
+    made.add(graft)
+    return made
+
+
+def before(model: Model, name: str) -> Model:
+    """The model with the graft of that name, if there is one, and those that it stands on, alone."""
+    if name:
+        return on(model, Graft.load(HERE / f"{name}.safetensors"))
+    model = copy.copy(model)
+    model.grafts = {}
+    return model
+
+
 def answers(model: Model, graft: Graft) -> dict:
     """What a graft says of the signal, as JSON takes it: what `expected.json` holds of a file."""
-    record, model = signal(), copy.copy(model)
-    model.grafts = {graft.name: graft}
+    record, model = signal(), on(model, graft)
     found = {key: getattr(graft, key) for key in FIELDS} | {
         "task": asdict(graft.task),
         "recipe": graft.recipe.to_dict(),
@@ -115,12 +146,18 @@ def answers(model: Model, graft: Graft) -> dict:
         with torch.inference_mode():
             outputs = torch.cat([side.of_text(u[None])[0], side.of_ecg(h[None])[0]]).numpy()
     else:
-        examples = Examples(infer.Memory([record], graft.recipe), np.arange(1))
-        outputs = next(infer.run(model.network(graft.name), examples, graft.recipe.samples))[1][graft.name]
+        outputs = logits(model, graft.name)
         if outputs.ndim == 1:
-            found["said"] = model.predict(record)[graft.name].to_dict()
-        outputs = outputs if outputs.ndim == 1 else outputs[..., ::EVERY]
+            found["said"] = model.predict(record, [graft.name])[graft.name].to_dict()
     return plain(found | {"outputs": outputs.astype(float).round(7).tolist()})
+
+
+def logits(model: Model, name: str) -> np.ndarray:
+    """(K,) of a graft for the signal, or (C, K, some of T)."""
+    recipe = model.graft(name).recipe
+    examples = Examples(infer.Memory([signal()], recipe), np.arange(1))
+    outputs = next(infer.run(model.network(name), examples, recipe.samples))[1][name]
+    return outputs if outputs.ndim == 1 else outputs[..., ::EVERY]
 
 
 def features(model: Model) -> list[float]:
@@ -151,22 +188,30 @@ def moved(tensors: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor
 def make_encoder() -> Model:
     """An encoder whose BatchNorms have seen noise, so that its features are neither tiny nor huge."""
     model = Model.fresh("resnet18", ENCODER, Recipe(leads=LEADS, rate=RATE, seconds=SECONDS), seed=1)
-    encoder = model.encoder
-    encoder.load_state_dict(moved(encoder.state_dict(), 1))
-    noise = torch.randn(16, len(LEADS), model.recipe.samples, generator=torch.Generator().manual_seed(1))
+    model.encoder.load_state_dict(moved(model.encoder.state_dict(), 1))
+    show_noise(model.encoder, model.recipe.samples)
+    return model
+
+
+def show_noise(encoder: torch.nn.Module, samples: int) -> None:
+    leads = len(encoder.leads)
+    noise = torch.randn(16, leads, samples, generator=torch.Generator().manual_seed(1))
     encoder.train()
     for _ in range(60):
-        encoder(noise, torch.ones(16, len(LEADS), dtype=torch.bool))
+        encoder(noise, torch.ones(16, leads, dtype=torch.bool))
     encoder.eval()
-    return model
 
 
 def make_graft(model: Model, name: str, seed: int) -> Graft:
     task, adapter, config, head, fields = GRAFTS[name]
     torch.manual_seed(seed)
-    encoder = copy.deepcopy(model.encoder)
-    adapters.attach(encoder, adapter, config)
-    tensors = {f"encoder.{key}": value for key, value in moved(adapters.saved(encoder), seed).items()}
+    if name in CHAIN:
+        encoder, tensors, common = make_part(model, name, seed)
+        config, fields = asdict(isolate.Config(**config)), fields | {"shared": common}
+    else:
+        encoder = copy.deepcopy(model.encoder)
+        adapters.attach(encoder, adapter, config)
+        tensors = {f"encoder.{key}": value for key, value in moved(adapters.saved(encoder), seed).items()}
     if task.kind == "text":
         settings = Config(text_width=8)
         built = TextSide(settings, model.encoder.width)
@@ -183,9 +228,35 @@ def make_graft(model: Model, name: str, seed: int) -> Graft:
     tensors = {key: value.detach() for key, value in tensors.items()}
     card = {"date": "2026-11-26", "made by": "tests/golden/make.py"}
     return Graft(
-        name.replace(".", "-"), task, model.recipe, adapter, asdict(settings), model.fingerprint, tensors,
-        adapter_config=config, card=card, **fields,
+        name.replace(".", "-"), task, replace(model.recipe, leads=encoder.leads), adapter, asdict(settings),
+        model.fingerprint, tensors, adapter_config=config, card=card, **fields,
     )  # fmt: skip
+
+
+def make_part(model: Model, name: str, seed: int) -> tuple[torch.nn.Module, dict[str, torch.Tensor], dict]:
+    """Of a graft with weights in common: its encoder, tensors, and what they stand on.
+
+    `KEPT` of the free weights are its own; of earlier ones it reads about a half.
+    """
+    leads, after = CHAIN[name]
+    earlier, encoder = before(model, after), for_leads(model.encoder, leads)
+    ledger, random = chain.ledger(earlier), np.random.default_rng(seed)
+    encoder.load_state_dict(moved(encoder.state_dict(), seed))
+    shared.claim(encoder, ledger)
+    for layer in shared.parts(encoder).values():
+        if layer.scores is not None:
+            layer.scores.data = torch.from_numpy(random.uniform(0, 2 * shared.THRESHOLD, len(layer.old)))
+        shared.drop(layer, 1 - KEPT)
+        shared.give_back(layer)
+    own = shared.saved(encoder, ledger)
+    shared.settle(encoder)
+    show_noise(encoder, model.recipe.samples)
+    held = {f"{layer}.weight" for layer in ledger.owner}
+    private = {f"encoder.{key}": value for key, value in encoder.state_dict().items() if key not in held}
+    last = earlier.grafts[after].shared["fingerprint"] if after else ""
+    said = {"root": "free", "stem": "private", "after": {"graft": after, "fingerprint": last} if after else {}}
+    mark = chain.fingerprint_of(own, {"encoder": model.fingerprint} | said)
+    return encoder, private | own, said | {"fingerprint": mark}
 
 
 def write(graft: Graft, path: Path) -> None:
@@ -196,7 +267,10 @@ def write(graft: Graft, path: Path) -> None:
             tensors, header = files.load(path)
             header = {key: value for key, value in header.items() if key not in keys}
             header["head"] = {key: value for key, value in header["head"].items() if key not in head}
-            files.save(path, tensors, header | {"format_version": int(prefix[0])})
+            header["format_version"] = int(prefix[0])
+            if header.pop(CHECKSUM, None):
+                header[CHECKSUM] = files.fingerprint(tensors, header)
+            files.save(path, tensors, header)
 
 
 def main() -> None:
@@ -219,7 +293,10 @@ def main() -> None:
     for seed, name in enumerate(GRAFTS):
         path = HERE / f"{name}.safetensors"
         if not path.exists():
-            write(make_graft(model, name, seed), path)
+            graft = make_graft(model, name, seed)
+            if not name.startswith(tuple(OLD)):
+                graft = reference.added(on(model, graft), graft)
+            write(graft, path)
             expected[name] = answers(model, Graft.load(path))
     text = json.dumps(expected, indent=1) + "\n"
     if not kept.exists() or kept.read_text() != text:

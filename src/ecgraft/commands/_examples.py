@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..plugs import nearest
+from ..plugs import configure, nearest
 from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..store import Store, splits
@@ -82,9 +82,12 @@ def _some(codes: list[str], most: int = 8) -> str:
     return ", ".join(codes[:most]) + (" ..." if len(codes) > most else "")
 
 
-def window_recipe(recipe: Recipe, seconds: float | None) -> Recipe:
-    """The recipe with another window, which is all that a task may change in it."""
-    return replace(recipe, seconds=seconds) if seconds else recipe
+def window_recipe(recipe: Recipe, seconds: float | None, leads: tuple[str, ...] | None = None) -> Recipe:
+    """The recipe with another window and lead list, which is all that a task may change in it."""
+    changed = {"seconds": seconds} if seconds else {}
+    if leads:
+        changed |= {"leads": leads, "slot": recipe.slot if recipe.slot in leads else leads[0]}
+    return configure(Recipe, recipe.to_dict() | changed, "settings") if changed else recipe
 
 
 def _targets(store: Store, task: Task) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray]:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import adapters
+from ..encoders._leads import for_leads
 from ..formats import naming, reading
-from ..model import Graft, Model
+from ..model import Graft, Model, reference
 from ..nn import text_side
 from ..plugs import configure
 from ..record import UsageError
@@ -58,9 +59,10 @@ def remove(folder: Path, name: str) -> list[Path]:
     return gone
 
 
-def merge(folder: str, name: str, to: Path) -> Model:
-    """Writes the `merged` model. What the encoder and the graft have learnt from is noted of the new encoder."""
-    new = merged(Model.load(folder), name)
+def merge(folder: str, name: str, to: Path, made: Model | None = None) -> Model:
+    """Writes the `merged` model, or what was `made` of it. What the encoder and the graft have learnt from is noted of
+    the new encoder."""
+    new = made or merged(Model.load(folder), name)
     with fresh(to) as beside:
         new.save(beside)
         _keep_persons(home_of(folder), name, beside / "training" / _seen.PRETRAINING)
@@ -70,20 +72,22 @@ def merge(folder: str, name: str, to: Path) -> Model:
 def merged(model: Model, name: str) -> Model:
     """A model whose encoder has the adapter of a graft in it, and whose only graft is the head of that one.
 
-    UsageError where the adapter cannot be merged.
+    It reads the leads of that graft. UsageError where the adapter cannot be merged.
     """
-    graft, encoder = model.graft(name), model.network(name).encoder
+    graft, encoder = reference.without(model.graft(name)), model.network(name).encoder
     try:
         adapters.merge(encoder)
     except UsageError as error:
         raise UsageError(f"graft {name!r}: {error}; its adapter computes more than another weight would") from error
     origin = {"graft": name, "adapter": graft.adapter, "encoder": model.fingerprint}
     seen = _seen.joined([model.seen, graft.tensors]) if model.seen or graft.part("seen") else {}
-    new = Model(encoder, model.recipe, model.card | {"merged from": origin}, seen=seen)
-    own = {key: value for key, value in graft.tensors.items() if not key.startswith("encoder.")}
+    card = {key: value for key, value in model.card.items() if key != "blank"}
+    recipe = model.recipe if graft.recipe.leads == model.recipe.leads else graft.recipe
+    new = Model(encoder, recipe, card | {"merged from": origin}, seen=seen)
+    own = {key: value for key, value in graft.tensors.items() if not key.startswith(("encoder.", "shared."))}
     new.add(
         replace(
-            graft, adapter="linear", adapter_config={}, encoder=new.fingerprint, tensors=own,
+            graft, adapter="linear", adapter_config={}, encoder=new.fingerprint, tensors=own, shared={},
             card=graft.card | {"merged from": origin},
         )
     )  # fmt: skip
@@ -141,7 +145,7 @@ def _change(model: Model, name: str) -> dict[str, Tensor]:
         after = encoder.state_dict()
     except UsageError:
         after = adapters.saved(encoder)
-    before = model.encoder.state_dict()
+    before = for_leads(model.encoder, encoder.leads).state_dict()
     change = {key: value - before[key] if key in before else value for key, value in after.items()}
     return {key: value for key, value in change.items() if not key.endswith(SKIPPED) and value.any()}
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import datetime
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from .. import __version__, adapters, views
+from .. import adapters, views
+from ..encoders._leads import for_leads
 from ..model import Graft, Model
 from ..nn.network import DENSE, HeadConfig, Network, build_head
 from ..objectives.supervised import Config as Loss
@@ -28,9 +27,10 @@ from ..training import Config as Training
 from ..training import Examples, Result, Sampler, fit
 from ..training.cost import StepCost, step_cost
 from ..training.loop import CHECKPOINT
-from . import _allocation, _calibrate, _kept, _mixed, _probe, _score, _semi
+from . import _allocation, _kept, _mixed, _probe, _score, _semi
 from ._examples import Corpus, window_recipe
 from ._features import features, kept_features
+from ._pack import pack
 from ._say import say
 from ._settings import Settings, training
 from ._unlabelled import Unlabelled, rest_of
@@ -56,11 +56,12 @@ class Job:
     allocated: dict = dataclasses.field(default_factory=dict)  # how ranks were found out
     measure: bool = False  # what memory a step needs, before the first
     step_cost: StepCost | None = None
+    strategy: Any = None  # how a further task is learnt (_course), instead of by an adapter
     kept: _kept.Kept | None = dataclasses.field(default=None, init=False)  # while it trains: what frozen layers gave
 
     @cached_property
     def recipe(self) -> Recipe:
-        return window_recipe(self.model.recipe, self.options.seconds)
+        return window_recipe(self.model.recipe, self.options.seconds, self.options.leads)
 
     @cached_property
     def training(self) -> Training:
@@ -75,6 +76,12 @@ class Job:
 
         With a folder a run that was interrupted, even in `save`, goes on when the same one is asked for again.
         """
+        network = self.begin(folder)
+        self.result = self._filled(network) if self.voting else self._fitted(network, folder)
+        return self.finish(network, folder, save)
+
+    def begin(self, folder: Path | None = None) -> Network:
+        """Checks what was asked for, clears the folder of another run, and makes the network that is to learn."""
         _probe.check(self.options)
         _allocation.check(self.options)
         _semi.check(self.options)
@@ -83,19 +90,21 @@ class Job:
             raise UsageError(
                 f"augment: cutmix takes the signal of R peaks away, and task {self.corpus.task.name!r} is of them"
             )
-        self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
+        self._leave_out()
         self._check_classes()
-        calibration, examples = self._scaled(self.corpus.examples(self.train, self.cache))
+        self.calibration, self.examples = self._scaled(self.corpus.examples(self.train, self.cache))
         if folder:
             self._claim(folder)
         if _allocation.wanted(self.options):
-            self._allocate(examples)
-        network = self._network()
-        self.result = self._filled(network) if self.voting else self._fitted(network, examples, calibration, folder)
-        graft = self._pack(network.to("cpu").eval(), calibration, self.result)
+            self._allocate(self.examples)
+        return self._network()
+
+    def finish(self, network: Network, folder: Path | None = None, save=lambda graft: None) -> Graft:
+        """Packs what has learnt and hands the graft to `save`."""
+        graft = pack(self, network.to("cpu").eval())
         save(graft)
-        if folder:
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+        for checkpoint in folder.rglob(CHECKPOINT) if folder else ():
+            checkpoint.unlink()
         return graft
 
     def _filled(self, network: Network) -> Result:
@@ -104,9 +113,9 @@ class Job:
         _probe.fill(network.heads[self.name], self.features(rows), self.corpus.y[rows], self.corpus.known_each[rows])
         return Result(score=self._score({})(network.to(self.device))) if len(self.validation) else Result()
 
-    def _fitted(self, network: Network, examples: Examples, calibration: dict, folder: Path | None) -> Result:
+    def _fitted(self, network: Network, folder: Path | None) -> Result:
         """Trains what is free in the network."""
-        learner, augment = network, views.build(self.options.augment, self.recipe)
+        learner, examples, augment = network, self.examples, self._views()
         if self.probing:
             (learner, examples), augment = self._probing(network, examples), None
         elif self.options.cache and not self.options.augment and not self.options.semi and not self.mixed:
@@ -116,19 +125,14 @@ class Job:
             )
         if self.kept:
             learner, examples = self.kept.network, replace(examples, cache=self.kept.cache)
-        loss = Loss(smoothing=self.options.smoothing)
         sampler = self._batches(examples)
-        score = self._score(calibration)
-        objective = Supervised(learner, {self.name: self.corpus.task}, loss, augment)
+        objective = self.objective(learner, augment)
         if self.options.semi:
             objective, sampler = _semi.around(objective, sampler, self._unlabelled, self.options, self.training.steps)
         self.step_cost = step_cost(objective, sampler(0)) if self.measure else None
         try:
-            result = fit(
-                objective, sampler, self.training,
-                validate=(lambda made: score(made.network)) if len(self.validation) else None,
-                device=self.device, folder=folder, title=f"adapt {self.name}", progress=self.progress,
-            )  # fmt: skip
+            learn = self.strategy.learn if self.strategy else Job.fit
+            result = learn(self, objective, sampler, self.training, folder)
         finally:
             if self.mixed:
                 sampler.close()
@@ -136,6 +140,28 @@ class Job:
             learner.fold()
         self.kept = None
         return result
+
+    def _views(self) -> Callable | None:
+        return views.build(self.options.augment, self.recipe)
+
+    def supervised(self, network: Network) -> Supervised:
+        """What the network minimises on the job's batches."""
+        return self.objective(network, self._views())
+
+    def objective(self, network: Network, augment: Callable | None) -> Supervised:
+        return Supervised(network, {self.name: self.corpus.task}, Loss(smoothing=self.options.smoothing), augment)
+
+    def fit(
+        self, objective, batches: Callable[[int], dict], how: Training, folder: Path | None, title: str = "adapt",
+        validate: bool = True,
+    ) -> Result:  # fmt: skip
+        """One run of the training loop; the validation part chooses the weights, where there is one."""
+        score = self._score(self.calibration)
+        return fit(
+            objective, batches, how,
+            validate=(lambda made: score(made.network)) if validate and len(self.validation) else None,
+            device=self.device, folder=folder, title=f"{title} {self.name}", progress=self.progress,
+        )  # fmt: skip
 
     @property
     def mixed(self) -> bool:
@@ -186,7 +212,7 @@ class Job:
         """Whether there is only a head per record on features that never change, so that they are computed once."""
         options = self.options
         fixed = self.voting or (options.adapter == "linear" and not (options.augment or options.semi or self.mixed))
-        return fixed and self.corpus.task.kind not in DENSE
+        return fixed and self.corpus.task.kind not in DENSE and options.head.kind != "decoder"
 
     @property
     def voting(self) -> bool:
@@ -209,6 +235,7 @@ class Job:
     def _claim(self, folder: Path) -> None:
         """Clears the folder of what another run has left: one with other settings, records or encoder."""
         run = {"settings": asdict(self.options), "task": asdict(self.corpus.task), "encoder": self.model.fingerprint}
+        run |= {"strategy": self.strategy.identity} if self.strategy else {}
         run |= {
             "start": self.continues,
             "store": self.corpus.store.fingerprint,
@@ -229,8 +256,11 @@ class Job:
         options = options or self.options
         with torch.random.fork_rng():
             torch.manual_seed(self.training.seed)
-            encoder = copy.deepcopy(self.model.encoder)
-            adapters.attach(encoder, options.adapter, options.adapter_config)
+            if self.strategy:
+                encoder = self.strategy.encoder(self.recipe.leads, self.training.seed)
+            else:
+                encoder = for_leads(self.model.encoder, self.recipe.leads)
+                adapters.attach(encoder, options.adapter, options.adapter_config)
             head = build_head(self.corpus.task, encoder, options.head)
         if self.continues:
             head.load_state_dict(self.start.part("head"))
@@ -261,6 +291,18 @@ class Job:
         mean, sd = float(examples.y.mean()), float(examples.y.std()) or 1.0
         return {"mean": mean, "sd": sd}, replace(examples, y=(examples.y - mean) / sd)
 
+    def _leave_out(self) -> None:
+        """Leaves out records that have none of the recipe's leads. InputError where no training record has one."""
+        asked, rows = len(self.train), self.train
+        self.train, self.validation = (rows[self.cache.usable[rows]] for rows in (self.train, self.validation))
+        if asked and not len(self.train):
+            store = self.corpus.store
+            there = list(dict.fromkeys(lead for row in rows[:100] for lead in store.leads(int(row))))
+            raise InputError(
+                f"{store.path}: none of {asked} training records has a lead of {' '.join(self.recipe.leads)}, which "
+                f"the task is to read; they have {' '.join(there)}: choose among those with leads=[...]"
+            )
+
     def _check_classes(self) -> None:
         """Raises InputError for a part that cannot teach the task."""
         if not len(self.train):
@@ -283,45 +325,3 @@ class Job:
     def _note(self, text: str) -> None:
         if self.progress:
             say(text, mark="note:")
-
-    def _some_features(self, network: Network) -> np.ndarray:
-        """The pooled features of training records, for the distance that tells what is unlike them."""
-        rows = _calibrate.some(self.train)
-        if self.probing:
-            return self.features(rows)
-        return features(network.encoder, self.recipe, self.cache, rows, self.device)
-
-    def _pack(self, network: Network, calibration: dict, result) -> Graft:
-        found = self.answer(network.to(self.device), self.validation) if len(self.validation) else None
-        fitted = _calibrate.fit(
-            self.corpus, found, self._some_features(network), calibration, self.options.calibrate, self.options.coverage
-        )
-        network.to("cpu")
-        tensors = {f"encoder.{key}": value for key, value in adapters.saved(network.encoder).items()}
-        tensors |= {f"head.{key}": value for key, value in network.heads[self.name].state_dict().items()}
-        tensors |= fitted.tensors
-        config = asdict(network.encoder.attached.config)  # with the ranks of each layer, whatever the defaults become
-        card = {
-            "date": datetime.date.today().isoformat(),
-            "records": {"train": len(self.train), "validation": len(self.validation)},
-            "settings": asdict(self.options) | {"training": asdict(self.training)},
-            "score on validation": {self.corpus.task.metric: result.score, "step": result.step} if found else None,
-            "trained parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-            "versions": {"ecgraft": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        }
-        card |= {"allocation": self.allocated} if self.allocated else {}
-        if found and self.corpus.y is not None and self.corpus.task.labels:
-            positive = (self.corpus.y[self.validation] * self.corpus.known_each[self.validation]).sum(0)
-            card["positives"] = {label: int(n) for label, n in zip(self.corpus.task.labels, positive)}
-        if self.also:
-            card["records"]["of other stores"] = sum(len(corpus.rows("all")) for corpus in self.also)
-        if self.unlabelled is not None:
-            card["records"]["unlabelled"] = len(self.unlabelled.rows)
-        if self.voting:
-            card["neighbours"] = _probe.told(len(self.train))
-        return Graft(
-            self.name, self.corpus.task, self.recipe, self.options.adapter, asdict(self.options.head),
-            self.model.fingerprint, {key: value.detach().clone() for key, value in tensors.items()},
-            adapter_config=config, thresholds=fitted.thresholds, calibration=fitted.calibration,
-            conformal=fitted.conformal, distance=fitted.distance, card=card,
-        )  # fmt: skip

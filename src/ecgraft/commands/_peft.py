@@ -129,7 +129,7 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
 def readme(graft: Graft, found: Exported) -> str:
     """How to load the folder; the code runs inside of it."""
     labels = ", ".join(graft.task.labels or (str(graft.task.value),))
-    pooled = "linear.weight" in graft.part("head")
+    pooled = "linear.weight" in graft.part("head") and graft.head.get("kind") != "decoder"
     return f"""# Graft {graft.name} for peft
 
 LoRA weights for the encoder with fingerprint {graft.encoder}. {len(found.ranks)} layers have low-rank parts;

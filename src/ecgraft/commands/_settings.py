@@ -27,6 +27,7 @@ class Settings:
     semi_config     settings of that
     tail            unlabelled windows in a step, as a share of the labelled ones
     seconds         window, s (default: the encoder's own)
+    leads           leads that the task reads (default: the encoder's own); of the others nothing is asked later
     batch           windows in a step
     balance         0: records in turn; 1: classes equally often
     rare            what to do about labels with fewer than two positive records: refuse them, or note it and go on
@@ -34,8 +35,9 @@ class Settings:
     smoothing       share of a class target that is spread over the other classes
     augment         views that are laid over the training windows, by name, with their settings
     start           graft: from the head of the model's own graft of that name, if it fits; new: from a new head
-    head            dropout and width of the head; leads: joint (one pass) or each (one by one); kind: linear, or knn
-                    (nearest neighbours on a frozen encoder: nothing is learnt, what is said of training is not used)
+    head            dropout and width of the head; leads: joint (one pass) or each (one by one); kind: linear, decoder
+                    (reads all levels; cascade: its width for records) or knn (nearest neighbours on a frozen encoder:
+                    nothing is learnt, what is said of training is not used)
     training        steps, rate ... (training.Config); what is not given goes by the adapter (`training`)
     calibrate       how probabilities are corrected on the validation part: temperature, isotonic or none
     coverage        share of the records whose true answer is to be among those that are called possible
@@ -48,6 +50,7 @@ class Settings:
     semi_config: dict = Field(default_factory=dict)
     tail: float = Field(1.0, ge=0)
     seconds: float | None = Field(None, gt=0)
+    leads: tuple[str, ...] | None = None
     batch: int = Field(32, ge=1)
     balance: float = Field(0.0, ge=0, le=1)
     rare: Literal["refuse", "note"] = "refuse"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,8 +13,8 @@ from ..record import InputError
 from ..signal.recipe import Recipe
 from ._blocks import Block, facts, plain, table
 
-NOT_LEARNT = ("seen.", "distance.")  # tensors that are no weights
-NEWEST = {"graft": 4, "encoder": 1}  # formats that this version reads (model.graft.FORMAT, model.model.FORMAT)
+NOT_LEARNT = ("seen.", "distance.", "reference.", "shared.reads")  # tensors that are no weights
+NEWEST = {"graft": 5, "encoder": 1}  # formats that this version reads (model.graft.FORMAT, model.model.FORMAT)
 LACKS = {1: "it knows no conformal limits and no distance from its training records; adapt the task again to have them"}
 SAYS = {  # kind of task -> what the answer is
     "multilabel": "each label from its own probability on (0.5 where none is given)",
@@ -46,6 +48,15 @@ class Trained:
         found = self.header.get(key)
         return found if isinstance(found, dict) else {}
 
+    def tensor(self, name: str):
+        """One tensor, as a numpy array. KeyError where it is not there."""
+        from safetensors import safe_open
+
+        if name not in self.shapes:
+            raise KeyError(name)
+        with safe_open(self.path, "numpy") as file:
+            return file.get_tensor(name)
+
     @property
     def ranks(self) -> dict[str, int]:
         """Layer -> rank, of an adapter whose layers have ranks."""
@@ -71,8 +82,15 @@ def read(path: Path) -> Trained:
 def describe(path: Path) -> list[Block]:
     """An encoder or a graft, block by block. InputError where the header is not that of one."""
     found = read(path)
-    try:
+    with sound(path):
         return _blocks(found)
+
+
+@contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """`with sound(path)`: what a header of another form brings about is an InputError that names the file."""
+    try:
+        yield
     except InputError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -83,8 +101,11 @@ def describe(path: Path) -> list[Block]:
 
 def _blocks(found: Trained) -> list[Block]:
     head, task, card = found.header, found.get("task"), found.get("card")
+    if found.get("shared"):  # they are told in a block of their own
+        card = {key: value for key, value in card.items() if key != "weights"}
     told = {"warning": _age(found), "name": head.get("name")}
     told |= {"values": f"{found.values:,} ({found.path.stat().st_size / 1024:,.0f} KiB)"}
+    told |= {"weights": "none of its own, each task brings all of them" if head.get("blank") else None}
     told |= {key: head.get(key) for key in ("adapter", "adapter_config", "encoder", "fingerprint", "format_version")}
     if found.ranks:  # they have a table of their own
         told["adapter_config"] = {key: value for key, value in head["adapter_config"].items() if key != "rank"}

@@ -86,7 +86,8 @@ class Trial:
 def trial(job: Job, candidate: Candidate, train: np.ndarray, validation: np.ndarray, held: np.ndarray) -> Trial:
     """Fits a candidate on `train`, with `validation` as adapt uses it, and answers the records `held`."""
     options = candidate.settings(job.options)
-    steps, cheap = options.training["steps"], candidate.adapter == "linear" and job.corpus.task.kind not in DENSE
+    pooled = job.corpus.task.kind not in DENSE and options.head.kind != "decoder"
+    steps, cheap = options.training["steps"], pooled and candidate.adapter == "linear"
     training = options.training | {"steps": steps if cheap else min(steps, STEPS)}
     options = replace(options, training=training, semi="", rare="note", calibrate="temperature")
     made = replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from .. import encoders
-from ..nn.network import Network, is_dense
+from ..nn.heads import reads as reads_of
+from ..nn.network import Network
 from ..signal.recipe import Recipe
 
 
@@ -25,8 +27,8 @@ class Trunk:
 
     first   number of the stage that goes on
     kept    numbers of the stages whose outputs are kept, ascending; all below `first`
-    shapes  of the output of each stage below `first`, one record: (k, D, N), as an encoder may fold leads into records
-    unread  the levels below `first` that nothing reads: number -> (D, N)
+    shapes  of the output of each stage below `first`, one record: (k, ...), as an encoder may fold leads into records
+    unread  number of each stage below `first` whose levels nothing reads -> (D, N) of these
     rows    R: the row is (R, samples), filled up at the end, so that a batch has the shape of a signal
     samples of a window
     """
@@ -34,7 +36,7 @@ class Trunk:
     first: int
     kept: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
-    unread: dict[int, tuple[int, ...]]
+    unread: dict[int, list[tuple[int, ...]]]
     samples: int
 
     @property
@@ -51,14 +53,14 @@ class Trunk:
         """Numbers of a window."""
         return self.rows * self.samples
 
-    def pack(self, outputs: list[Tensor], count: int) -> Tensor:  # [(B k, D, N)], B -> (B, width)
+    def pack(self, outputs: list[Tensor], count: int) -> Tensor:  # [(B k, ...)], B -> (B, width)
         """The rows of `count` records from the outputs of the stages below `first`."""
         packed = outputs[0].new_zeros(count, self.width)
         for place, i in zip(self._places(packed), self.kept):
             place.copy_(outputs[i].reshape(count, -1))
         return packed
 
-    def unpack(self, x: Tensor) -> dict[int, Tensor]:  # (B, R, T) -> {number: (B k, D, N)}
+    def unpack(self, x: Tensor) -> dict[int, Tensor]:  # (B, R, T) -> {number: (B k, ...)}
         """The kept outputs by the number of their stage."""
         places = self._places(x.reshape(len(x), -1))
         return {i: place.unflatten(1, self.shapes[i]).flatten(0, 1) for place, i in zip(places, self.kept)}
@@ -91,16 +93,17 @@ class Onward(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor) -> list[Tensor]:  # (B, R, T), (B, C) -> [(B, D, N)]
         first, outputs = self.trunk.first, self.trunk.unpack(x)
-        levels = [self._level(i, outputs, x, present) for i in range(first)]
+        levels = [level for i in range(first) for level in self._levels(i, outputs, x, present)]
         if first == len(self.stages):
             return levels
         y = outputs[first - 1].contiguous()  # strides decide how some kernels round
-        return levels + [level for _, level in encoders.walk(self.encoder, y, present, first)]
+        above = encoders.walk(self.encoder, y, present, self.trunk.samples, first)
+        return levels + [level for _, own in above for level in own]
 
-    def _level(self, i: int, outputs: dict[int, Tensor], x: Tensor, present: Tensor) -> Tensor:  # -> (B, D, N)
+    def _levels(self, i: int, outputs: dict[int, Tensor], x: Tensor, present: Tensor) -> list[Tensor]:  # [(B, D, N)]
         if i in self.trunk.unread:  # not a number anywhere, so that a read would show
-            return x.new_full((), torch.nan).expand(len(x), *self.trunk.unread[i])
-        return self.encoder.level(outputs[i], present) if hasattr(self.encoder, "level") else outputs[i]
+            return [x.new_full((), torch.nan).expand(len(x), *shape) for shape in self.trunk.unread[i]]
+        return encoders.levels_of(self.encoder, i, outputs[i], present, self.trunk.samples)
 
     def pool(self, levels: list[Tensor], length: Tensor) -> Tensor:  # (B,) -> (B, D)
         return self.encoder.pool(levels, length)
@@ -156,19 +159,21 @@ def examine(network: Network, first: int, batch: dict) -> Trunk | None:
     encoder, recipe, mode = network.encoder, network.recipe, network.encoder.training
     x, present, length = signal(recipe, batch), batch["present"], batch["length"]
     levels = encoder.eval()(x, present)
-    pairs = list(encoders.walk(encoder, encoders.enter(encoder, x, present), present))
+    pairs = list(encoders.walk(encoder, encoders.enter(encoder, x, present), present, x.shape[-1]))
     encoder.train()
     in_training = outputs(encoder, x, present, first)
     encoder.train(mode)
-    stages, own = zip(*pairs)
+    stages, own = [y for y, _ in pairs], [level for _, some in pairs for level in some]
     if len(levels) != len(own) or not all(map(_same, levels, own)) or not all(map(_same, in_training, stages)):
         return None
-    dense = any(is_dense(head) for head in network.heads.values())
-    read = set(range(first)) if dense else reads(encoder.eval(), levels, length) & set(range(first))
+    pooled = all(reads_of(head) == "pooled" for head in network.heads.values())
+    numbers = reads(encoder.eval(), levels, length) if pooled else range(len(levels))
     encoder.train(mode)
+    made_by = [i for i, (_, some) in enumerate(pairs) for _ in some]  # the stage of each level
+    read = {made_by[number] for number in numbers} & set(range(first))
     kept = read | {first - 1} if first < len(pairs) else read
     shapes = tuple((len(y) // len(x), *y.shape[1:]) for y in in_training)
-    unread = {i: tuple(levels[i].shape[1:]) for i in range(first) if i not in read}
+    unread = {i: [tuple(level.shape[1:]) for level in pairs[i][1]] for i in range(first) if i not in read}
     return Trunk(first, tuple(sorted(kept)), shapes, unread, recipe.samples)
 
 
@@ -186,12 +191,10 @@ def reads(encoder: nn.Module, levels: list[Tensor], length: Tensor) -> set[int]:
     return {i for i, given in enumerate(without) if not torch.equal(encoder.pool(given, length), whole)}
 
 
-def outputs(encoder: nn.Module, x: Tensor, present: Tensor, first: int) -> list[Tensor]:  # -> [(B k, D, N)]
+def outputs(encoder: nn.Module, x: Tensor, present: Tensor, first: int) -> list[Tensor]:  # -> [(B k, ...)]
     """What comes out of the stages below `first`, from a normalised signal."""
-    found, above = [], encoders.walk(encoder, encoders.enter(encoder, x, present), present)
-    for _ in range(first):
-        found.append(next(above)[0])
-    return found
+    above = encoders.walk(encoder, encoders.enter(encoder, x, present), present, x.shape[-1])
+    return [y for y, _ in islice(above, first)]
 
 
 def signal(recipe: Recipe, batch: dict) -> Tensor:  # -> (B, C, T)

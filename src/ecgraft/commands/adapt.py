@@ -7,23 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 
-from .. import plugs, tasks
+from .. import plugs
 from ..adapters._ranks import AUTO
 from ..model import Graft, Model
-from ..model.graft import check_name
 from ..model.model import DEFAULT
 from ..plugs import configure
 from ..record import InputError, UsageError
 from ..store import Store
-from . import _seen
 from ._choose import choose
 from ._examples import Corpus
-from ._job import Job
+from ._labelled import note_origin, open_job
 from ._say import say
-from ._settings import Settings, fitting_steps, with_defaults
+from ._settings import Settings
 from ._unlabelled import of_store
 
 USUAL = "lrc"  # adapter; an untrained encoder has to learn as a whole
@@ -53,22 +50,18 @@ def adapt(
     **settings: Annotated[Any, Settings],
 ) -> Graft:
     """Trains a graft for one task, on a frozen or free encoder, and writes it into a model folder."""
-    opened = Store(store)
-    corpus = Corpus.open(opened, tasks.find(task, opened))
     base, start = open_base(Path(to), model, encoder, seed)
-    train, validation = corpus.few(budget, seed)
     auto, adapter = adapter == AUTO, adapter or ("full" if encoder else USUAL)
     options = configure(Settings, {"adapter": "linear" if auto else adapter, "semi": semi, **settings}, "adapt")
     options = with_rank(options, rank)
     if unlabelled and not semi:
         raise UsageError("--unlabelled: say how to learn from these records: --semi semi_bn, fixmatch or mean_teacher")
-    options = with_defaults(options, steps or fitting_steps(len(train), options.batch), seed)
-    name = check_name(name or corpus.task.name)
-    folder = Path(to) / "training" / name
-    job = Job(base, corpus, train, validation, options, name, start.get(name), pick_device(device), progress)
-    job.also = [Corpus.open(Store(path), corpus.task) for path in also or []]
+    given = {"name": name, "budget": budget, "steps": steps, "seed": seed, "progress": progress}
+    job = open_job(base, store, task, options, device=pick_device(device), **given)
+    name, folder, job.start = job.name, Path(to) / "training" / job.name, start.get(job.name)
+    job.also = [Corpus.open(Store(path), job.corpus.task) for path in also or []]
     if unlabelled:
-        job.unlabelled = of_store(unlabelled, corpus, progress)
+        job.unlabelled = of_store(unlabelled, job.corpus, progress)
     chosen = choose(job, minutes, folder.with_name(f"{name}-choice.json")) if auto else None
     if chosen:
         job.options = chosen.applied(job.options)
@@ -76,14 +69,8 @@ def adapt(
             chosen.show()
 
     def save(graft: Graft) -> None:
-        learnt = np.union1d(job.train, job.validation)
-        of = [(opened, learnt), *((other.store, other.rows("all")) for other in job.also)]
-        of = [*of, *([(job.unlabelled.store, job.unlabelled.rows)] if job.unlabelled else [])]
-        seen = [_seen.tensors(*each, progress) for each in of]
-        graft.tensors |= _seen.joined([*seen, job.start.tensors] if job.continues else seen)
-        _seen.note_persons(folder, of)
-        graft.card |= {"chosen": chosen.card()} if chosen else {}
-        graft.card |= {"budget": budget, "store": opened.fingerprint, "command": "ecgraft adapt"}
+        told = {"chosen": chosen.card()} if chosen else {}
+        note_origin(graft, job, folder, told | {"budget": budget, "command": "ecgraft adapt"})
         base.add(graft)
         base.save(Path(to))
 
@@ -118,11 +105,11 @@ def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dic
     """
     if encoder and model:
         raise UsageError("give --encoder (untrained) or --model, not both")
-    _check_free(to)
-    base = Model.fresh(encoder, seed=seed) if encoder else Model.load(model or DEFAULT)
+    check_free(to)
+    base = Model.fresh(encoder, seed=seed) if encoder else Model.base(model or DEFAULT)
     start = dict(base.grafts)
     if (to / "encoder.safetensors").exists():
-        there = Model.load(to)
+        there = Model.base(to)
         if there.fingerprint != base.fingerprint and (encoder or model):
             raise InputError(f"{to}: stands on another encoder; choose a new folder with --to")
         if there.fingerprint != base.fingerprint:
@@ -131,7 +118,7 @@ def open_base(to: Path, model: str, encoder: str, seed: int) -> tuple[Model, dic
     return base, start
 
 
-def _check_free(to: Path) -> None:
+def check_free(to: Path) -> None:
     """UsageError if a model cannot be put at `to` because something else is there."""
     if to.exists() and not to.is_dir():
         raise UsageError(f"{to}: this is a file; give a new folder for the model")

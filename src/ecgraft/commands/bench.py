@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,8 @@ from ..record import InputError, UsageError
 from ..store import Store
 from ..store.parallel import cores, progress_bar, spread
 from ._bench import cells as cell_tools
-from ._bench import report, tables
+from ._bench import courses as course_tools
+from ._bench import matrices, report, tables
 from ._bench.cells import Cell, Ground
 from ._bench.pretrained import Starts, pretrain_all
 from ._bench.protocol import Protocol
@@ -76,9 +78,11 @@ def run(
             results.rows = [runner.again(row) if row["key"] in wanted else row for row in results.rows]
             results.write()
         begun, before = time.perf_counter(), results.done
-        failed, jobs = _run(protocol, grounds, pool, folder, results, wanted, jobs, device, console)
+        chosen = (only, seeds or protocol.seeds)
+        failed, jobs = _run(protocol, grounds, pool, folder, results, wanted, chosen, jobs, device, console)
         made = tables.lines(protocol, results.rows, wanted, _tasks(protocol, grounds), folder)
-        report.write(folder, protocol, made, grounds, failed)
+        courses = {name: matrices.strategies(protocol, name, results.rows, wanted) for name in protocol.sequences}
+        report.write(folder, protocol, made, grounds, failed, {name: each for name, each in courses.items() if each})
         rows = [row for row in results.rows if row["key"] in wanted]
         new = sum(row["seconds"] for row in rows if row["key"] not in before)
     if progress:
@@ -110,30 +114,53 @@ def _keys(protocol: Protocol, grounds: dict[str, Ground], pool, folder, only: li
         started = starts.of(cell)
         stand, withheld = started.key if started else stands[cell.row], grounds[cell.table].withheld
         found[cell_tools.key_of(cell, protocol, table, row, stand, stores[cell.table], withheld)] = cell
+    for course, keys in _courses(protocol, grounds, only, seeds):
+        found |= dict(zip(keys, course.cells(protocol)))
+    return found
+
+
+def _courses(protocol: Protocol, grounds: dict[str, Ground], only: list[str], seeds: int) -> list:
+    """Each course with the keys of its cells."""
+    stores, found = {name: Store(ground.path) for name, ground in grounds.items()}, []
+    for course in course_tools.courses(protocol, only, seeds):
+        stand = cell_tools.stand_of(protocol.row(course.row))
+        found.append((course, course_tools.keys(course, protocol, stand, stores, grounds)))
     return found
 
 
 def _run(
-    protocol, grounds, pool, folder: Path, results: Results, wanted: dict, jobs: int, device: str, console
+    protocol,
+    grounds,
+    pool,
+    folder: Path,
+    results: Results,
+    wanted: dict,
+    chosen: tuple,
+    jobs: int,
+    device: str,
+    console,
 ) -> tuple:
     """Runs the cells that are not there yet; what could not be computed, and why, and how many ran at a time."""
-    left = [(cell, key) for key, cell in wanted.items() if key not in results.done]
-    jobs = min(jobs or cores(), max(1, len(left)))
+    courses = _courses(protocol, grounds, *chosen)
+    within = {key for _, keys in courses for key in keys}
+    left = [(cell, key) for key, cell in wanted.items() if key not in results.done and key not in within]
+    going = [(course, keys) for course, keys in courses if not results.done.issuperset(keys)]
+    jobs = min(jobs or cores(), max(1, len(left) + len(going)))
     threads = max(1, cores() // jobs)
     starts = Starts(protocol, grounds, pool, folder)
     started = [starts.of(cell) for cell, _ in left]
     lost = pretrain_all([each for each in started if each], jobs, device, threads, console)
     why = [each and lost.get(each.place) for each in started]
     failed = [f"{cell.title}: {reason}" for (cell, _), reason in zip(left, why) if reason]
-    left = [job for job, reason in zip(left, why) if not reason]
+    left = [job for job, reason in zip(left, why) if not reason] + going
     make = partial(Runner, protocol, grounds, folder, device, threads, pool)
     metric = {name: protocol.metrics_of(protocol.table(name))[0] for name in protocol.tables}
     with progress_bar("bench", len(wanted), len(wanted) - len(left), not console.quiet) as advance:
-        for row in spread(make, (), left, jobs):
+        for row in itertools.chain.from_iterable(spread(make, (), left, jobs)):
             if "failed" in row:
                 failed.append(f"{row['cell'].title}: {row['failed']}")
                 console.print(f"not computed: {failed[-1]}", style="yellow")
-            else:
+            elif row["key"] not in results.done:
                 results.add(row)
                 cell, name = wanted[row["key"]], metric[row["table"]]
                 console.print(f"{cell.title}: {name} {row[name]:.3f}, {row['seconds']:.0f} s")

@@ -27,7 +27,7 @@ def embed(
     """Writes one row of features per record, in the store's order: the mean over the record's windows. (N, D)"""
     if to.suffix not in (".npz", ".csv"):
         raise UsageError(f"--to {to}: the ending says the format; use .npz or .csv")
-    corpus, loaded = Store(store), Model.load(model)
+    corpus, loaded = Store(store), Model.base(model)
     cache = corpus.prepared(loaded.recipe, progress=progress)
     embedding = features(loaded.encoder, loaded.recipe, cache, np.arange(len(corpus)), pick_device(device))
     ids, patients = (np.array([str(v or "") for v in corpus.column(name)]) for name in ("id", "patient"))

@@ -13,7 +13,7 @@ from .. import formats
 from ..record import WAVES, Record
 from ..store import Store
 from ..store.layout import HEAD
-from . import _doubles, _trained
+from . import _doubles, _shares, _trained
 from ._blocks import Block, facts, plain, show, table
 
 
@@ -42,7 +42,7 @@ def describe(path: Path, **given) -> list[Block]:
     """What `info` prints, block by block; `given` as for `ecgraft.read`."""
     path = Path(path)
     if path.suffix == ".safetensors":
-        return _trained.describe(path)
+        return _one(path)
     if (path / "encoder.safetensors").is_file():
         return _model(path)
     return _store(path) if path.is_dir() else _record(path, formats.read(path, **given))
@@ -50,7 +50,17 @@ def describe(path: Path, **given) -> list[Block]:
 
 def _model(path: Path) -> list[Block]:
     files = [path / "encoder.safetensors", *sorted((path / "grafts").glob("*.safetensors"))]
-    return [block for file in files for block in _trained.describe(file)]
+    blocks = [block for file in files for block in _one(file)]
+    with _trained.sound(path):
+        size = sum(file.stat().st_size for file in [*files, path / "model.json"] if file.is_file())
+        return blocks + _shares.of_folder([_trained.read(file) for file in files], size)
+
+
+def _one(path: Path) -> list[Block]:
+    """An encoder or a graft."""
+    blocks = _trained.describe(path)
+    with _trained.sound(path):
+        return blocks + _shares.of_graft(_trained.read(path))
 
 
 def _record(path: Path, record: Record) -> list[Block]:

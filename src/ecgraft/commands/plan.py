@@ -58,7 +58,7 @@ def plan(
     if "adapter" in settings or "adapter_config" in settings:
         raise UsageError("plan: it compares adapters; say which with --adapters, not with adapter=")
     at, candidates = _numbers(labels), _trials.named(adapters)
-    opened, base = Store(store), Model.load(model)
+    opened, base = Store(store), Model.base(model)
     corpus = Corpus.open(opened, tasks.find(task, opened))
     name = corpus.task.name
     options = configure(Settings, {**settings, "adapter": "linear"}, "plan")

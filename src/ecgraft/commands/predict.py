@@ -13,6 +13,7 @@ from typing import Annotated
 
 from .. import formats
 from ..model import Model, Prediction
+from ..model import union as unions
 from ..model.model import HOW_TO_ASK
 from ..model.stream import as_stream
 from ..record import InputError, Record, UsageError
@@ -34,6 +35,7 @@ def predict(
     *,
     model: Annotated[str, "model folder"] = "default",
     task: Annotated[list[str] | None, "grafts to run (default: all; with --prompts none)"] = None,
+    union: Annotated[str, "grafts that answer together, no task being named: one label of all theirs (A,B,C)"] = "",
     prompts: Annotated[str, "ask the model's text side with these words: a .yaml file, or superclass, findings"] = "",
     text: Annotated[str, "folder of the text model, where the text side was trained with one"] = "",
     to: Annotated[Path | None, "file to write: .json, .csv, .html or .png (default: JSON on the screen)"] = None,
@@ -54,6 +56,9 @@ def predict(
     --annotations writes RECORD.atr, the waves of the leads together, one file per lead (RECORD.ii, RECORD.v1 ...), and
     RECORD.GRAFT for beats, in samples at the record's own rate; without --to nothing goes to the screen then.
 
+    With --union classes that were learnt apart are one question: the label whose own head is surest by calibrated log
+    odds, or "none of these" where none reaches its threshold; probabilities are the softmax of the log odds.
+
     With --prompts a model that was pretrained with reports says how alike each ECG is to the words: scores that rank
     records, without thresholds.
     """
@@ -65,7 +70,9 @@ def predict(
     if not asked and not task and not any(graft.answers for graft in loaded.grafts.values()):
         side = f"; its text side answers {HOW_TO_ASK}" if loaded.grafts else ""
         raise InputError(f"{model}: this model has no graft yet; make one with ecgraft adapt{side}")
-    names = task or ([] if asked else [name for name, graft in loaded.grafts.items() if graft.answers])
+    joined = unions.members(loaded, [name.strip() for name in union.split(",")]) if union else []
+    names = task or joined or ([] if asked else [name for name, graft in loaded.grafts.items() if graft.answers])
+    names = list(dict.fromkeys([*names, *joined]))
     kinds = {name: loaded.graft(name).task.kind for name in names}
     if delay is not None and "peaks" not in kinds.values():
         raise UsageError("--delay is for R peaks: give a graft of that kind (--task qrs)")
@@ -84,7 +91,7 @@ def predict(
             streamed = [name for name in names if delay is not None and kinds[name] == "peaks"]
             answers |= {name: as_stream(loaded, name, record, delay) for name in streamed}
             whole = [name for name in names if name not in streamed]
-            said.append((record, answers | (loaded.predict(record, whole) if whole else {})))
+            said.append((record, answers | (loaded.predict(record, whole, union=joined or None) if whole else {})))
     rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
     if to is not None:
         write(to, rows, said, begin, seconds or SECONDS)
@@ -145,6 +152,8 @@ def table(rows: list[dict]) -> str:
         for label, p in row.get("probability", {}).items():
             said = {"answer": int(label in row["answer"]), "verdict": row.get("verdict", {}).get(label, "")}
             writer.writerow(same | {"kind": "label", "what": label, "probability": p, **said})
+        if unions.NONE in row.get("answer", []) and "members" in row:
+            writer.writerow(same | {"kind": "label", "what": unions.NONE, "answer": 1})
         for label, score in row.get("score", {}).items():
             said = {"probability": row["uncalibrated"][label], "score": score}
             writer.writerow(same | {"kind": "score", "what": label, **said})
@@ -205,7 +214,11 @@ def add_answer(made: Page, name: str, said: Prediction) -> None:
         if said.verdict:
             head.append(f"at {100 * said.coverage:.0f} % coverage")
             rows = [[*row, said.verdict[row[0]]] for row in rows]
-        made.table(head, rows, caption=name)
+        made.table(head, rows, caption=f"{name} of {', '.join(said.members)}" if said.members else name)
+    if said.members:
+        surest = f"{said.answer[0]}, by the calibrated log odds of each label's own graft"
+        none = f"{unions.NONE}: no label reaches its threshold"
+        made.text(f"{name}: {none if said.answer == [unions.NONE] else surest}.")
     if said.score:
         ranked = sorted(said.score.items(), key=lambda pair: -pair[1])[:12]
         rows = [[label, score, said.uncalibrated[label]] for label, score in ranked]

@@ -128,7 +128,7 @@ class Plan:
 
     def _going_on(self) -> Model:
         """The encoder of a model, without its grafts."""
-        before, options = Model.load(self.model), self.options
+        before, options = Model.base(self.model), self.options
         for name, given in (("encoder_config", options.encoder_config), ("recipe", options.recipe)):
             if given:
                 raise UsageError(f"{name}: these are those of the model {self.model}; leave them out")

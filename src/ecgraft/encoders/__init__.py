@@ -1,7 +1,9 @@
 """Encoders: a signal to a pyramid of features. One file per architecture.
 
-An encoder has `leads`, `rate` (Hz), `stages` (level i is made from the output of stage i), `widths` and `strides` of
-the levels, finest first, `width` of the pooled features, and `config`.
+An encoder has `leads`, `rate` (Hz), `stages`, `widths` and `strides` of the levels, finest first, `width` of the pooled
+features, and `config`. A stage reads one tensor, records first, and gives one. Each gives one level, its output, unless
+the encoder has a `levels(stage, y, present, samples)` of its own: a list of the levels made from output y of a stage
+(its number), for a signal of so many samples; it may be empty.
 
     levels = encoder(x, present)        # (B, C, T), (B, C) -> [(B, widths[i], ceil(T / strides[i]))]
     h = encoder.pool(levels, length)    # (B,) samples -> (B, width)
@@ -38,7 +40,7 @@ def build(name: str, values: dict | None = None) -> nn.Module:
 
 def features(encoder: nn.Module, x: Tensor, present: Tensor) -> list[Tensor]:  # (B, C, T), (B, C) -> [(B, D, N)]
     """The levels: what comes out of the stages, run in order on the present leads."""
-    return [level for _, level in walk(encoder, enter(encoder, x, present), present)]
+    return [level for _, own in walk(encoder, enter(encoder, x, present), present, x.shape[-1]) for level in own]
 
 
 def enter(encoder: nn.Module, x: Tensor, present: Tensor) -> Tensor:  # (B, C, T), (B, C) -> what stage 0 reads
@@ -47,12 +49,18 @@ def enter(encoder: nn.Module, x: Tensor, present: Tensor) -> Tensor:  # (B, C, T
     return encoder.enter(y) if hasattr(encoder, "enter") else y
 
 
-def walk(encoder: nn.Module, y: Tensor, present: Tensor, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """(output, level) of each stage from number `first` on, which reads y. They are the same tensor, unless the encoder
-    makes its levels from the outputs (its own `level`)."""
-    for stage in encoder.stages[first:]:
+def walk(
+    encoder: nn.Module, y: Tensor, present: Tensor, samples: int, first: int = 0
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """(output, levels) of each stage from number `first` on, which reads y; `samples` of the signal."""
+    for number, stage in enumerate(encoder.stages[first:], first):
         y = stage(y)
-        yield y, encoder.level(y, present) if hasattr(encoder, "level") else y
+        yield y, levels_of(encoder, number, y, present, samples)
+
+
+def levels_of(encoder: nn.Module, stage: int, y: Tensor, present: Tensor, samples: int) -> list[Tensor]:
+    """The levels that are made from output y of the stage with this number."""
+    return encoder.levels(stage, y, present, samples) if hasattr(encoder, "levels") else [y]
 
 
 def silence(encoder: nn.Module, x: Tensor, present: Tensor) -> Tensor:  # (B, C, T), (B, C) -> (B, C, T)

@@ -7,9 +7,10 @@ grow by less than a factor of two a stage: otherwise, in one dimension, the last
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import accumulate
 from operator import mul
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from ..nn import ConvNorm, kaiming, masked_max, masked_mean, steps
 from ..record import LEADS
 from . import features
+from ._inner import inner_widths
 
 Four = tuple[int, int, int, int]
 
@@ -27,7 +29,8 @@ Four = tuple[int, int, int, int]
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Config:
     """stem: its width. dilations: of the four convolutions of the last stage. pool: over the time of its output;
-    `mean_max` puts both beside each other.
+    `mean_max` puts both beside each other. inner: widths between the two convolutions of the eight blocks; None: as the
+    stage.
     """
 
     leads: tuple[str, ...] = LEADS
@@ -40,6 +43,7 @@ class Config:
     strides: Four = (2, 2, 2, 2)
     dilations: Four = (1, 2, 4, 8)
     pool: Literal["mean", "mean_max"] = "mean_max"
+    inner: tuple[Annotated[int, Field(ge=1)], ...] | None = None
 
 
 class ResNet18(nn.Module):
@@ -50,7 +54,8 @@ class ResNet18(nn.Module):
         self.widths = [config.stem, *config.widths]
         dilations = [(1, 1, 1, 1)] * 3 + [config.dilations]
         shapes = zip(self.widths, config.widths, config.kernels, config.strides, dilations)
-        self.stages = nn.ModuleList([stem, *(stage(*shape) for shape in shapes)])
+        inner = inner_widths(config.inner, 2 * len(config.widths))
+        self.stages = nn.ModuleList([stem, *(stage(*shape, inner) for shape in shapes)])
         self.strides = list(accumulate((config.stem_stride, *config.strides), mul))
         self.width = self.widths[-1] * (2 if config.pool == "mean_max" else 1)
         kaiming(self)
@@ -68,10 +73,12 @@ class ResNet18(nn.Module):
 class Block(nn.Module):
     """Two convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, dilations: tuple[int, int]):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, dilations: tuple[int, int], inner: int | None = None
+    ):
         super().__init__()
-        self.first = ConvNorm(inputs, outputs, kernel, stride, dilation=dilations[0])
-        self.second = ConvNorm(outputs, outputs, kernel, dilation=dilations[1], activation=None)
+        self.first = ConvNorm(inputs, inner or outputs, kernel, stride, dilation=dilations[0])
+        self.second = ConvNorm(inner or outputs, outputs, kernel, dilation=dilations[1], activation=None)
         same = stride == 1 and inputs == outputs
         self.shortcut = nn.Identity() if same else ConvNorm(inputs, outputs, 1, stride, activation=None)
 
@@ -79,9 +86,11 @@ class Block(nn.Module):
         return F.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
 
 
-def stage(inputs: int, outputs: int, kernel: int, stride: int, dilations: Four = (1, 1, 1, 1)) -> nn.Sequential:
-    first = Block(inputs, outputs, kernel, stride, dilations[:2])
-    return nn.Sequential(first, Block(outputs, outputs, kernel, 1, dilations[2:]))
+def stage(
+    inputs: int, outputs: int, kernel: int, stride: int, dilations: Four, inner: Iterator[int | None]
+) -> nn.Sequential:
+    first = Block(inputs, outputs, kernel, stride, dilations[:2], next(inner))
+    return nn.Sequential(first, Block(outputs, outputs, kernel, 1, dilations[2:], next(inner)))
 
 
 def build(config: Config) -> ResNet18:

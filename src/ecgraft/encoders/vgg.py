@@ -64,11 +64,11 @@ class Vgg(nn.Module):
     def enter(self, x: Tensor) -> Tensor:  # (B, C, T) -> (B C, 1, T) if shared
         return x.reshape(-1, 1, x.shape[-1]) if self.shared else x
 
-    def level(self, y: Tensor, present: Tensor) -> Tensor:  # (B, C D, N) or (B C, D, N), (B, C) -> (B, C D, N)
+    def levels(self, stage: int, y: Tensor, present: Tensor, samples: int) -> list[Tensor]:
         if self.branches == "joint":
-            return y
-        by_lead = y.reshape(*present.shape, -1, y.shape[-1])  # (B, C, D, N)
-        return (by_lead * self._weight(present)[:, :, None, None].to(y.dtype)).flatten(1, 2)
+            return [y]
+        by_lead = y.reshape(*present.shape, -1, y.shape[-1])  # (B, C D, N) or (B C, D, N) -> (B, C, D, N)
+        return [(by_lead * self._weight(present)[:, :, None, None].to(y.dtype)).flatten(1, 2)]
 
     def pool(self, levels: list[Tensor], length: Tensor) -> Tensor:  # (B,) -> (B, C D), or (B, D) if shared
         e = levels[-1]

@@ -16,16 +16,19 @@ from ..nn.network import DENSE
 from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
+from . import reference
 
-FORMAT = 4  # of the file; older ones stay readable: 1 knows no conformal limits and no distance, 2 no text, 3 no k-NN
+FORMAT = 5  # of the file; older ones stay readable: 1 knows no conformal limits and no distance, 2 no text, 3 no k-NN,
+# 4 no weights in common with other tasks
 FIELDS = ("name", "adapter", "adapter_config", "head", "encoder", "thresholds", "calibration", "conformal", "distance")
-FIELDS += ("text",)
+FIELDS += ("text", "shared")
 CHECKSUM = "checksum"  # key of the header: files.fingerprint of the tensors and of all else in the header
 
 
 @dataclass
 class Graft:
-    """`tensors` override the encoder's ("encoder.NAME"), belong to the head ("head.NAME") or to "distance.NAME".
+    """`tensors` override the encoder's ("encoder.NAME"), belong to the head ("head.NAME"), to "distance.NAME", or to
+    "reference.NAME" (model.reference).
 
     head         what the head is built from (nn.network.HeadConfig, nn.text_side.Config)
     encoder      fingerprint of the encoder that it stands on
@@ -36,6 +39,7 @@ class Graft:
     distance     {"limit": features farther than this from the training records are unusual (None: cannot be told),
                  "records": how many the limit comes from}; the tensors "distance.NAME" say how far they are
     text         identity of the text encoder (nn.text), of a text side; {} else
+    shared       what its weights stand on, where tasks have them in common (model.chain); {} else
     metrics      name -> {"value", "low", "high"}, with "of" saying on what it was measured
     card         how it was trained: command, seed, data, versions
     """
@@ -53,6 +57,7 @@ class Graft:
     conformal: dict = field(default_factory=dict)
     distance: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
+    shared: dict = field(default_factory=dict)
     metrics: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
 
@@ -78,13 +83,13 @@ class Graft:
         files.save(path, self.tensors, header | {CHECKSUM: files.fingerprint(self.tensors, header)})
 
     def is_in(self, path: Path) -> bool:
-        """Whether the file there says the same already, in whatever format it is written."""
+        """Whether the file there says the same already, in whatever format it is written and with any reference."""
         try:
-            there = Graft.load(path)
+            there, own = reference.without(Graft.load(path)), reference.without(self)
         except InputError:
             return False
-        same = there._header() == self._header() and there.tensors.keys() == self.tensors.keys()
-        pairs = [(value, self.tensors[name]) for name, value in there.tensors.items()] if same else []
+        same = there._header() == own._header() and there.tensors.keys() == own.tensors.keys()
+        pairs = [(value, own.tensors[name]) for name, value in there.tensors.items()] if same else []
         return same and all(a.dtype == b.dtype and torch.equal(a, b.cpu()) for a, b in pairs)
 
     def _header(self) -> dict:
@@ -149,11 +154,13 @@ def check_parts(graft: Graft) -> None:
         "conformal",
         "distance",
         "text",
+        "shared",
         "metrics",
         "card",
     ):
         if not isinstance(getattr(graft, key), dict):
             raise InputError(f"its {key} is no mapping")
+    _check_shared(graft.shared)
     labels = len(graft.task.labels)
     for what, found in (("limits", graft.conformal.get("limits")), ("curves", graft.calibration.get("isotonic"))):
         if found is not None and len(found) != labels:
@@ -161,6 +168,16 @@ def check_parts(graft: Graft) -> None:
     if not all(isinstance(value, int | float) for value in graft.thresholds.values()):
         raise InputError("a threshold that is no number")
     _check_head(graft, max(1, labels))
+
+
+def _check_shared(said: dict) -> None:
+    """What model.chain reads of a graft."""
+    if said and not (
+        {"root", "stem", "after", "fingerprint"} <= said.keys()
+        and (said["root"] in ("free", "encoder") and said["stem"] in ("private", "shared"))
+        and isinstance(said["after"], dict)
+    ):
+        raise InputError(f"it says {said} of the weights that it has in common with other tasks, which makes no sense")
 
 
 def _check_head(graft: Graft, outputs: int) -> None:
@@ -185,6 +202,10 @@ def _needed(graft: Graft) -> dict[str, tuple[str, int]]:
     if graft.task.kind == "text":
         mlp = {"ecg.0.weight": ("hidden", 0), "ecg.3.weight": ("outputs", 0)}
         return {"text.weight": ("text_width", 1)} | (mlp if graft.head.get("ecg_projection") == "mlp" else {})
-    if graft.task.kind in DENSE:
+    kind, dense = graft.head.get("kind"), graft.task.kind in DENSE
+    if kind == "decoder":
+        cascade = "" if graft.head.get("cascade") == "lowest" else "cascade"
+        return {"join.conv.weight": ("", 0), "out.weight": ("", 0)} if dense else {"linear.weight": (cascade, 1)}
+    if dense:
         return {"laterals.0.weight": ("width", 0), "out.weight": ("", 0)}
-    return {"targets" if graft.head.get("kind") == "knn" else "linear.weight": ("", 0)}
+    return {"targets" if kind == "knn" else "linear.weight": ("", 0)}

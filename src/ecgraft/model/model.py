@@ -1,13 +1,12 @@
 """A model: one encoder, which never changes, and the grafts that stand on it. On disk a folder.
 
-encoder.safetensors      weights, architecture, recipe, how it was pretrained
+encoder.safetensors      weights (none where the encoder is blank), architecture, recipe, how it was pretrained
 grafts/NAME.safetensors  one per task
 model.json               what is in the folder, for people and for `ecgraft info`
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import os
@@ -17,13 +16,14 @@ import torch
 from torch import nn
 
 from .. import adapters, encoders
-from ..formats import reading
+from ..encoders._leads import for_leads
+from ..formats import naming, reading
 from ..nn import files
 from ..nn.network import HeadConfig, Network, build_head
 from ..plugs import configure, nearest
 from ..record import InputError, UsageError
 from ..signal.recipe import Recipe
-from . import together
+from . import blank, chain, reference, together
 from .graft import Graft, check_header
 
 FORMAT = 1
@@ -59,20 +59,30 @@ class Model:
             self._fingerprint = files.fingerprint(self.encoder.state_dict(), self._described)
         return self._fingerprint
 
+    @property
+    def blank(self) -> bool:
+        """Whether the encoder has no weights of its own: all are zero."""
+        return blank.is_zero(self.encoder)
+
     def add(self, graft: Graft) -> None:
         """Puts a graft on; one of the same name is replaced. Raises InputError if it stands on another encoder."""
+        self._check_encoder(graft)
+        chain.check(self.grafts, graft, self.recipe)
+        self.grafts[graft.name] = graft
+        self._removed.discard(graft.name)
+        self._kept = NOTHING
+
+    def _check_encoder(self, graft: Graft) -> None:
         if graft.encoder != self.fingerprint:
             raise InputError(
                 f"graft {graft.name!r} stands on encoder {graft.encoder}, this model's is {self.fingerprint}: "
                 "adapt the task again on this encoder, or load the model that the graft was made for"
             )
-        self.grafts[graft.name] = graft
-        self._removed.discard(graft.name)
-        self._kept = NOTHING
 
     def remove(self, name: str) -> Graft:
         """Takes a graft off, and gives it back; `save` then deletes its file."""
         graft = self.graft(name)
+        chain.check_last(self.grafts, name)
         del self.grafts[name]
         self._removed.add(name)
         self._kept = NOTHING
@@ -90,23 +100,30 @@ class Model:
             raise UsageError(
                 f"graft {name!r} is the text side of this model and answers no task by itself: {HOW_TO_ASK}"
             )
-        encoder = copy.deepcopy(self.encoder)
+        encoder = for_leads(self.encoder, graft.recipe.leads)
         with reading(f"graft {name!r}", "weights of its encoder and head"):
-            adapters.attach(encoder, graft.adapter, graft.adapter_config)
+            adapters.attach(encoder, *(("full",) if graft.shared else (graft.adapter, graft.adapter_config)))
             head = build_head(graft.task, encoder, configure(HeadConfig, graft.head, f"head of graft {name!r}"))
-            adapters.restore(encoder, graft.part("encoder"))
+            adapters.restore(encoder, chain.composed(self, graft) if graft.shared else graft.part("encoder"))
             head.load_state_dict(graft.part("head"))
         return Network(encoder, {name: head}, graft.recipe).eval()
 
-    def predict(self, record, tasks: list[str] | None = None, device: str = "cpu") -> dict:
+    def predict(
+        self, record, tasks: list[str] | None = None, device: str = "cpu", union: list[str] | None = None
+    ) -> dict:
         """Task -> `Prediction` for one record; all grafts that answer a task unless `tasks` names some.
 
         Several run in one pass, which equals each of them alone to 1e-5; one alone gives the same bits every time.
+        With a `union` of grafts there is one more, "union": one answer over all their labels (model.union). These run
+        too, or they alone where `tasks` names none.
         """
+        from . import union as unions
         from .predict import predict_all
 
+        joined = unions.members(self, union) if union is not None else []
         every = [name for name, graft in self.grafts.items() if graft.answers]
-        return predict_all(self, list(dict.fromkeys(tasks or every)), record, device)
+        said = predict_all(self, list(dict.fromkeys([*(tasks or joined or every), *joined])), record, device)
+        return said | ({unions.UNION: unions.answer(self, joined, said)} if joined else {})
 
     def ready(self, names: list[str], device: str = "cpu") -> list:
         """[(recipe, infer.Ready)] that together run these grafts; kept for the next record, until another is asked."""
@@ -120,19 +137,21 @@ class Model:
     def save(self, folder: Path) -> None:
         """Writes the folder; each file is replaced whole, the encoder only if it is not there yet.
 
-        The files of grafts that were removed are deleted; others that are there stay. The listing is written last.
+        A graft that is written gets its reference answer, if it has none. The files of grafts that were removed are
+        deleted; others that are there stay. The listing is written last.
         """
         path = folder / "encoder.safetensors"
         if not path.exists():
             header = {"kind": "encoder", "format_version": FORMAT, **self._described}
-            header |= {"card": self.card, "fingerprint": self.fingerprint}
-            files.save(path, self.encoder.state_dict() | self.seen, header)
+            header |= {"card": self.card, "fingerprint": self.fingerprint} | ({"blank": True} if self.blank else {})
+            files.save(path, ({} if self.blank else self.encoder.state_dict()) | self.seen, header)
         elif _load_encoder(path).fingerprint != self.fingerprint:
             raise InputError(f"{folder}: holds another encoder; choose a new folder with --to")
-        for graft in self.grafts.values():
+        for graft in chain.in_turn(self.grafts):
             file = folder / "grafts" / f"{graft.name}.safetensors"
             if not graft.is_in(file):
-                graft.save(file)
+                self.grafts[graft.name] = reference.added(self, graft)
+                self.grafts[graft.name].save(file)
         for name in self._removed:
             (folder / "grafts" / f"{name}.safetensors").unlink(missing_ok=True)
         listing = {"kind": "model", "format_version": FORMAT, "encoder": self.fingerprint}
@@ -149,14 +168,30 @@ class Model:
             return _load_encoder(path)
         if not (path / "encoder.safetensors").is_file():
             raise InputError(f"{path}: no model there (encoder.safetensors and grafts); ecgraft adapt makes one")
-        model = _load_encoder(path / "encoder.safetensors")
+        model, found, where = _load_encoder(path / "encoder.safetensors"), {}, {}
         for file in sorted((path / "grafts").glob("*.safetensors")):
             graft = Graft.load(file)
-            if graft.name in model.grafts:
+            with naming(file):
+                model._check_encoder(graft)
+            if graft.name in found:
                 raise InputError(
                     f"{file}: holds graft {graft.name!r}, and so does another file here; take one of them away"
                 )
-            model.add(graft)
+            found[graft.name], where[graft.name] = graft, file
+        with naming(path):
+            turns = chain.in_turn(found)
+        for graft in turns:
+            with naming(where[graft.name]):
+                model.add(graft)
+        model.grafts = {name: model.grafts[name] for name in found}
+        return model
+
+    @classmethod
+    def base(cls, path: str | Path = DEFAULT) -> Model:
+        """`load`, for what needs the encoder's own weights: UsageError where they are blank."""
+        model = cls.load(path)
+        if model.blank:
+            blank.refuse(path)
         return model
 
     @classmethod
@@ -168,10 +203,21 @@ class Model:
         recipe = recipe or Recipe(leads=built.leads, rate=built.rate)
         return cls(built, recipe, {"pretraining": "none", "seed": seed})
 
+    @classmethod
+    def empty(cls, encoder: str, config: dict | None = None, recipe: Recipe | None = None) -> Model:
+        """A model with a blank encoder: all its weights are zero, and those of its tasks take their places."""
+        fresh = cls.fresh(encoder, config, recipe)
+        return cls(blank.zero(fresh.encoder), fresh.recipe, dict(blank.CARD))
+
 
 def _describe(encoder: nn.Module, recipe: Recipe) -> dict:
-    """What an encoder is, besides its weights, as JSON gives it back."""
-    described = {"name": encoder.name, "config": dataclasses.asdict(encoder.config), "recipe": recipe.to_dict()}
+    """What an encoder is, besides its weights, as JSON gives it back.
+
+    A setting that is None by default, and is, is left out: a further one of that kind changes no fingerprint.
+    """
+    unsaid = {f.name for f in dataclasses.fields(encoder.config) if f.default is None}
+    config = {k: v for k, v in dataclasses.asdict(encoder.config).items() if v is not None or k not in unsaid}
+    described = {"name": encoder.name, "config": config, "recipe": recipe.to_dict()}
     return json.loads(json.dumps(described))
 
 
@@ -182,7 +228,7 @@ def _load_encoder(path: Path) -> Model:
         seen = {name: tensors.pop(name) for name in list(tensors) if name.startswith("seen.")}
         _check_sizes(path, header, tensors)
         encoder = encoders.build(header["name"], header["config"])
-        encoder.load_state_dict(tensors)
+        blank.zero(encoder) if header.get("blank") else encoder.load_state_dict(tensors)
         described = {key: header[key] for key in ("name", "config", "recipe")}
         model = Model(encoder, Recipe.from_dict(header["recipe"]), header.get("card", {}), described, seen)
         if model.fingerprint != header["fingerprint"]:
@@ -195,9 +241,10 @@ def _check_sizes(path: Path, header: dict, tensors: dict[str, torch.Tensor]) -> 
     if "." in header["name"]:  # an encoder of somebody's own may need real tensors to be built
         return
     with torch.device("meta"):
-        expected = {
-            name: value.shape for name, value in encoders.build(header["name"], header["config"]).state_dict().items()
-        }
+        built = encoders.build(header["name"], header["config"]).state_dict()
+    if header.get("blank"):
+        return blank.check(path, built.values(), tensors)
+    expected = {name: value.shape for name, value in built.items()}
     for name in sorted(expected.keys() | tensors.keys()):
         given = tensors[name].shape if name in tensors else None
         if given != expected.get(name):

@@ -15,7 +15,7 @@ from ..signal.leads import LIMB
 from ..signal.peaks import decode, r_peaks
 from ..signal.recipe import Recipe
 from ..training.batches import Examples
-from . import certainty, infer
+from . import certainty, infer, union
 from .graft import Graft
 from .prediction import Prediction
 
@@ -94,7 +94,7 @@ def _read_classes(said: Prediction, graft: Graft, read: _Read, memory, logits: n
     labels = graft.task.labels
     p = calibrated_probability(logits[None], graft.calibration, graft.task.kind)
     said.probability = {label: float(v) for label, v in zip(labels, p[0])}
-    said.answer = decide(p, graft)[0]
+    said.answer, said.log_odds = decide(p, graft)[0], union.log_odds(graft.task, logits[None], graft.calibration)[0]
     if not graft.conformal:
         return
     said.coverage, possible = graft.conformal["coverage"], certainty.sets(p, graft)[0]

@@ -16,6 +16,7 @@ class Prediction:
 
     probability  label -> probability, calibrated on validation data; answer: the labels that are said to hold
     score        label -> how alike the ECG is to the words, for zero-shot; uncalibrated: that as a probability
+    log_odds     (K,) calibrated log odds of the labels; members: the grafts of a union (model.union)
     value        the number, in the task's unit, for regression
     coverage     share of records whose true answer is among the possible ones: of these, for
       possible   classes that may hold; sure: whether it is one alone, else it is better to leave the answer open
@@ -39,6 +40,8 @@ class Prediction:
     answer: list[str] = field(default_factory=list)
     score: dict[str, float] = field(default_factory=dict)
     uncalibrated: dict[str, float] = field(default_factory=dict)
+    log_odds: np.ndarray | None = None
+    members: list[str] = field(default_factory=list)
     value: float | None = None
     coverage: float | None = None
     possible: list[str] | None = None
@@ -64,6 +67,7 @@ class Prediction:
         out = {"record": self.record, "graft": self.graft, "kind": self.kind, "notes": self.notes}
         if self.probability:
             out |= {"probability": {k: round(v, 6) for k, v in self.probability.items()}, "answer": self.answer}
+        out |= {"members": self.members} if self.members else {}
         for key in ("score", "uncalibrated"):
             out |= {key: {k: round(v, 6) for k, v in getattr(self, key).items()}} if self.score else {}
         if self.value is not None:

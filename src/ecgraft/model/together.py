@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..encoders import enter, walk
+from ..encoders._leads import for_leads
 from ..nn import ConvNorm, fuse
 from ..nn.fuse import plain
-from ..nn.heads import Features, alone
+from ..nn.heads import Features, alone, ask, reads
 from ..nn.network import is_dense
 from ..signal.recipe import Recipe
 from . import infer, stack
@@ -49,8 +50,8 @@ class Together(nn.Module):
     def __init__(self, model, grafts: list[Graft]):
         super().__init__()
         self.recipe, self.parts, heads = grafts[0].recipe, [], {}
-        self.trunk = fuse(model.encoder)
-        base = plain(copy.deepcopy(model.encoder))
+        self.trunk = fuse(for_leads(model.encoder, self.recipe.leads))
+        base = plain(for_leads(model.encoder, self.recipe.leads))
         alike = defaultdict(list)
         for graft in grafts:
             network = model.network(graft.name)
@@ -83,11 +84,11 @@ class Together(nn.Module):
         """The trunk as far up as a group needs it; each group goes its own way from where its changes begin."""
         out, levels = {}, []
         y = enter(self.trunk, x, present)
-        above = walk(self.trunk, y, present)
+        above = walk(self.trunk, y, present, x.shape[-1])
         for first in range(max(group.first for group in groups) + 1):
             if first:
-                y, level = next(above)
-                levels.append(level)
+                y, own = next(above)
+                levels += own
             for group in groups:
                 if group.first == first:
                     out |= group(self.heads, y, levels, present, length, x.shape[-1])
@@ -143,19 +144,18 @@ class _Group(nn.Module):
         """Output -> logits, from what the trunk gave out below the first stage of the group: y, and its levels."""
         B, G = len(present), self.copies
         if G > 1:
-            present, length = present.repeat(G, 1), length.repeat(G)
+            present = present.repeat(G, 1)
         if G > 1 and not self.late:
             y = y.repeat(G, *[1] * (y.ndim - 1))
-        own = [level for _, level in walk(self.encoder, y, present, self.first)]
-        every = _Levels(levels, own, G)
-        if any(not is_dense(heads[name]) for outputs in self.outputs for name in outputs):
-            h = self.encoder.pool(every, length).unflatten(0, (G, B))  # (G, B, D)
-        out = {}
-        for g, outputs in enumerate(self.outputs):
-            for name in outputs:
-                head = heads[name]
-                out[name] = (head(every.of(g), T) if is_dense(head) else head(h[g])).float()
-        return out
+        own = [level for _, some in walk(self.encoder, y, present, T, self.first) for level in some]
+        every, h = _Levels(levels, own, G), [None] * G
+        if any(reads(heads[name]) == "pooled" for outputs in self.outputs for name in outputs):
+            h = self.encoder.pool(every, length.repeat(G)).unflatten(0, (G, B))  # (G, B, D)
+        return {
+            name: ask(heads[name], every.of(g), h[g], length, T)
+            for g, outputs in enumerate(self.outputs)
+            for name in outputs
+        }
 
 
 class _Levels(Sequence):

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from . import frozen, low_rank
+from . import frozen, low_rank, shared
 from .conv import ConvNorm
 
 
@@ -24,9 +24,11 @@ def fuse(module: nn.Module) -> nn.Module:
 
 
 def plain(module: nn.Module) -> nn.Module:
-    """The module itself in eval mode, free of gradients, its low-rank parts folded into their weights."""
+    """The module itself in eval mode, free of gradients, each layer a plain one with the weights that it computes
+    with."""
     module.eval().requires_grad_(False)
     low_rank.merge(module)
+    shared.settle(module)
     frozen.thaw(module)
     for layer in module.modules():
         layer.__dict__.pop("attached", None)  # there is nothing left that an adapter could be detached from

@@ -1,4 +1,8 @@
-"""Heads: the features of an encoder to an answer, per record or per sample."""
+"""Heads: the features of an encoder to an answer, per record or per sample.
+
+A head says what its `forward` reads: "pooled" features h (B, D), or all levels and, of a "record", their length (B,) in
+samples, or, of "samples", how many there are. `ask` hands it over.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,17 @@ from torch.nn import functional as F
 from .conv import ConvNorm, upsample
 
 AT_ONCE = 512  # records that are compared with all training records in one go
+
+
+def reads(head: nn.Module) -> str:
+    """What a head reads: "pooled", "record" or "samples"."""
+    return getattr(head, "reads", "pooled")
+
+
+def ask(head: nn.Module, levels: list[Tensor], h: Tensor | None, length: Tensor, samples: int) -> Tensor:
+    """The logits of a head, float32: (B, K), or (B, C, K, T) of one that reads "samples". h may be None if unread."""
+    given = {"pooled": (h,), "record": (levels, length), "samples": (levels, samples)}[reads(head)]
+    return head(*given).float()
 
 
 class Pooled(nn.Module):
@@ -91,6 +106,8 @@ class Dense(nn.Module):
     `leads` outputs a record: as many as the encoder has (joint), or 1 where the leads are folded into the batch, each
     alone in its slot (`alone`).
     """
+
+    reads = "samples"
 
     def __init__(self, widths: list[int], strides: list[int], leads: int, classes: int, width: int = 32):
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -13,7 +13,8 @@ from ..record import UsageError
 from ..signal.recipe import Recipe
 from ..tasks import Task
 from . import low_rank
-from .heads import Dense, Neighbours, Pooled, alone
+from .decoders import Cascade, Segmentation
+from .heads import Dense, Neighbours, Pooled, alone, ask, reads
 
 DENSE = ("waves", "beats", "peaks")  # kinds of task that are answered per sample
 VOTED = ("multiclass", "multilabel")  # kinds of task that neighbours can vote on
@@ -21,23 +22,26 @@ VOTED = ("multiclass", "multilabel")  # kinds of task that neighbours can vote o
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class HeadConfig:
-    """dropout: of a Pooled head. width: channels of a Dense head; leads: all in one pass, or each lead alone.
+    """dropout: before the last layer of a head per record. cascade: width of a Cascade. width: channels of a Dense
+    head. leads: of a head per sample; all in one pass, or each lead alone.
 
     kind  linear: weights that are learnt; knn: the vote of so many nearest neighbours among the training records,
-          weighted by exp(cosine / temperature)
+          weighted by exp(cosine / temperature); decoder: those of ECG-CL, which read all levels
     """
 
     dropout: float = Field(0.0, ge=0, lt=1)
     width: int = Field(32, ge=1)
     leads: Literal["joint", "each"] = "joint"
-    kind: Literal["linear", "knn"] = "linear"
+    kind: Literal["linear", "knn", "decoder"] = "linear"
     neighbours: int = Field(20, ge=1)
     temperature: float = Field(0.07, gt=0)
+    cascade: Annotated[int, Field(ge=1)] | Literal["lowest"] = 64
 
 
 def build_head(task: Task, encoder: nn.Module, config: HeadConfig) -> nn.Module:
-    """The head that answers a task on an encoder. UsageError for neighbours where there is no class to vote on."""
-    outputs = max(1, len(task.labels))
+    """The head that answers a task on an encoder. UsageError for neighbours where there is no class to vote on, and for
+    a decoder where there is one level alone."""
+    outputs, decoder = max(1, len(task.labels)), config.kind == "decoder"
     if config.kind == "knn":
         if task.kind not in VOTED:
             raise UsageError(
@@ -46,16 +50,20 @@ def build_head(task: Task, encoder: nn.Module, config: HeadConfig) -> nn.Module:
             )
         exclusive = task.kind == "multiclass"
         return Neighbours(encoder.width, outputs, config.neighbours, config.temperature, exclusive)
-    if task.kind not in DENSE:
-        return Pooled(encoder.width, outputs, config.dropout)
-    leads = len(encoder.leads) if config.leads == "joint" else 1
-    return Dense(encoder.widths, encoder.strides, leads, outputs, config.width)
+    if decoder and len(encoder.widths) < 2:
+        raise UsageError("head.kind=decoder joins levels, and this encoder has only one; take head.kind=linear")
+    levels, leads = (encoder.widths, encoder.strides), len(encoder.leads) if config.leads == "joint" else 1
+    if task.kind in DENSE:
+        return Segmentation(*levels, leads, outputs) if decoder else Dense(*levels, leads, outputs, config.width)
+    if decoder:
+        return Cascade(*levels, outputs, config.cascade, config.dropout)
+    return Pooled(encoder.width, outputs, config.dropout)
 
 
 class Network(nn.Module):
-    """`forward(batch) -> {task: logits}`; a Pooled head gives (B, K), a Dense one (B, C, K, T).
+    """`forward(batch) -> {task: logits}`; a head per record gives (B, K), one per sample (B, C, K, T).
 
-    A Dense head of one lead on an encoder of several reads each lead alone, in its own slot.
+    One per sample that is of one lead, on an encoder of several, reads each lead alone, in its own slot.
     """
 
     def __init__(self, encoder: nn.Module, heads: dict[str, nn.Module], recipe: Recipe):
@@ -84,9 +92,9 @@ class Network(nn.Module):
         if not names:
             return {}
         levels = self.encoder(x, present)
-        heads = {name: self.heads[name] for name in names}
-        pooled = None if all(is_dense(h) for h in heads.values()) else self.encoder.pool(levels, length)
-        return {n: (h(levels, x.shape[-1]) if is_dense(h) else h(pooled)).float() for n, h in heads.items()}
+        pooled = any(reads(self.heads[name]) == "pooled" for name in names)
+        h = self.encoder.pool(levels, length) if pooled else None
+        return {name: ask(self.heads[name], levels, h, length, x.shape[-1]) for name in names}
 
     def _alone(self, head: nn.Module) -> bool:
         return is_dense(head) and head.leads < len(self.encoder.leads)
@@ -94,4 +102,4 @@ class Network(nn.Module):
 
 def is_dense(head: nn.Module) -> bool:
     """Whether a head answers per sample."""
-    return isinstance(head, Dense)
+    return reads(head) == "samples"

@@ -11,6 +11,7 @@ A file has `TASK`. A task of the user's own is a YAML file, or "own": whatever t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,13 +110,32 @@ def beat_classes(task: Task, symbols: np.ndarray) -> np.ndarray:
 
 
 def find(name: str | Path, store=None) -> Task:
-    """The task of that name; of a YAML file; or "own": the codes "own:..." of `store`."""
+    """The task of that name; of a YAML file; or "own": the codes "own:..." of `store`.
+
+    NAME/LABEL or NAME/LABEL+LABEL is a part of one (`part`).
+    """
     name = str(name)
+    whole, stroke, labels = name.partition("/")
+    if stroke and whole in plugs.names("tasks"):
+        return part(plugs.find("tasks", whole).TASK, labels.split("+"))
     if name.endswith((".yaml", ".yml")):
         return read(name)
     if Path(name).is_file():
         raise UsageError(f"task {name}: this is a file, but not of YAML; a table of labels goes to ecgraft import")
     return own(store) if name == "own" else plugs.find("tasks", name).TASK
+
+
+def part(task: Task, labels: list[str]) -> Task:
+    """Some labels of a task of classes: of several exclusive ones a task of exclusive classes, of one a yes or no."""
+    if task.kind not in ("multiclass", "multilabel"):
+        raise UsageError(f"task {task.name}: a {task.kind} task has no labels to take some of")
+    for label in labels:
+        if label not in task.labels:
+            raise UsageError(f"task {task.name}: no label {label!r}; {plugs.nearest(label, task.labels)}")
+    kind = task.kind if len(labels) > 1 else "multilabel"
+    words = (re.sub(r"\W+", " ", label).strip() or f"label {task.labels.index(label) + 1}" for label in labels)
+    name = " ".join([task.name, *words])
+    return Task(name, kind, tuple(labels), {label: task.codes[label] for label in labels})
 
 
 def own(store) -> Task:

@@ -59,10 +59,17 @@ class Examples:
 
 def as_batch(arrays: dict[str, np.ndarray], device="cpu") -> dict:
     """Tensors on the device; the signal from 16-bit microvolt to float millivolt."""
-    batch = {name: torch.from_numpy(np.ascontiguousarray(a)).to(device) for name, a in arrays.items()}
+    batch = {name: _on(torch.from_numpy(np.ascontiguousarray(a)), device) for name, a in arrays.items()}
     if batch["x"].dtype == torch.int16:
         batch["x"] = batch["x"].float().mul_(1e-3)
     return batch
+
+
+def _on(array: torch.Tensor, device) -> torch.Tensor:
+    """On the device; a GPU fetches it by itself, so that nothing waits for what it is still computing."""
+    if torch.device(device).type == "cuda":
+        return array.pin_memory().to(device, non_blocking=True)
+    return array.to(device)
 
 
 def starts(examples: Examples, which: np.ndarray, samples: int, random: np.random.Generator) -> np.ndarray:

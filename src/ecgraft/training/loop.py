@@ -27,7 +27,7 @@ from ..nn import ranks
 from ..record import InputError
 from . import checkpoint
 from .log import Bar, Log
-from .optimizer import build_optimizer, rate_at
+from .optimizer import build_optimizer, rate_at, set_rate
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -150,8 +150,7 @@ class _Run:
         config, records, loss, self.waited = self.config, 0, 0.0, 0.0
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         self.rate = rate_at(self.step, config.steps, config.rate, config.warmup, config.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+        set_rate(self.optimizer, self.rate)
         self.objective.train()
         for part in range(config.accumulate):
             asked = time.perf_counter()
@@ -254,11 +253,11 @@ class _Run:
         if not self.mean:
             return
         d = min(self.config.average, (1 + self.step) / (10 + self.step))
-        for name, value in self._moving():
-            if value.is_floating_point():
-                self.mean[name].lerp_(value, 1 - d)
-            else:
-                self.mean[name].copy_(value)
+        moving = dict(self._moving())
+        smooth = [name for name, value in moving.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.mean[name] for name in smooth], [moving[name] for name in smooth], 1 - d)
+        for name in moving.keys() - smooth:
+            self.mean[name].copy_(moving[name])
 
 
 @contextmanager

@@ -10,13 +10,28 @@ from torch import nn
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:
-    """AdamW over the tensors that require a gradient; weight decay on matrices and kernels alone."""
+    """AdamW over the tensors that require a gradient; weight decay on matrices and kernels alone.
+
+    A parameter with an attribute `rate` learns at that multiple of the learning rate.
+    """
     free = [p for p in parameters if p.requires_grad]
+    factors = sorted({getattr(p, "rate", 1.0) for p in free}, reverse=True)
     groups = [
-        {"params": [p for p in free if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in free if (p.ndim > 1) == wide and getattr(p, "rate", 1.0) == factor],
+            "weight_decay": decay if wide else 0.0,
+            "factor": factor,
+        }
+        for factor in factors
+        for wide in (True, False)
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of the next step, of each group at its own multiple."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
 
 
 def rate_at(step: int, steps: int, peak: float, warmup: float, schedule: str) -> float:

@@ -79,13 +79,20 @@ def _size(largest: float, share: float, B: int, C: int, generator: torch.Generat
 
 
 @lru_cache(maxsize=64)
-def _spectrum(T: int, config: Config, kind: str) -> Tensor:
+def _spectrum(T: int, config: Config, kind: str, device: torch.device) -> Tensor:
     """Amplitudes (T // 2 + 1,) that give noise of SD 1 in the kind's band, then passed through the recipe's filter."""
     f = np.arange(T // 2 + 1) * (config.rate / T)
     band = response(f, *BANDS[kind])
     power = 2 * np.sum(band**2) - band[0] ** 2  # of both halves of the spectrum
     band *= np.sqrt(T / max(power, 1e-9)) * response(f, config.low, config.high)
-    return torch.tensor(band, dtype=torch.float32)
+    return torch.tensor(band, dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=16)
+def _hum(config: Config, device: torch.device) -> Tensor:
+    """Frequencies of mains hum, and what of each the recipe's filter lets through: (2, n)."""
+    passed = response(np.array(config.mains_hz), config.low, config.high)
+    return torch.tensor(np.stack([config.mains_hz, passed]), dtype=torch.float32, device=device)
 
 
 def _coloured(config: Config, shape: tuple, generator: torch.Generator) -> Tensor:
@@ -94,7 +101,7 @@ def _coloured(config: Config, shape: tuple, generator: torch.Generator) -> Tenso
     power = 0.0
     for kind in ("white", "muscle", "wander"):
         size = _size(getattr(config, kind), config.share, B, C, generator)
-        power = power + (size * _spectrum(T, config, kind).to(size.device)) ** 2  # (B, C, F)
+        power = power + (size * _spectrum(T, config, kind, size.device)) ** 2  # (B, C, F)
     return _shaped(power.sqrt(), T, generator)
 
 
@@ -112,7 +119,7 @@ def _motion(config: Config, shape: tuple, generator: torch.Generator) -> Tensor:
     centre = uniform(generator, (B, C, 1), 0, T / config.rate)
     width = uniform(generator, (B, C, 1), 0.1, 1.0)
     burst = torch.exp(-(((t - centre) / width) ** 2))
-    amplitude = _spectrum(T, config, "motion").to(generator.device).expand(B, C, -1)
+    amplitude = _spectrum(T, config, "motion", size.device).expand(B, C, -1)
     return size * burst * _shaped(amplitude, T, generator)
 
 
@@ -120,11 +127,10 @@ def _mains(config: Config, shape: tuple, generator: torch.Generator) -> Tensor:
     B, C, T = shape
     size = _size(config.mains, config.share, B, C, generator)
     choice = torch.randint(len(config.mains_hz), (B, 1, 1), generator=generator, device=generator.device)
-    hertz = torch.tensor(config.mains_hz, device=generator.device)[choice]
-    passed = torch.tensor(response(np.array(config.mains_hz), config.low, config.high), dtype=torch.float32)
+    hertz, passed = _hum(config, generator.device)
     phase = uniform(generator, (B, C, 1), 0, 2 * pi)
     t = torch.arange(T, device=generator.device) / config.rate
-    return size * passed.to(generator.device)[choice] * torch.sin(2 * pi * hertz * t + phase)
+    return size * passed[choice] * torch.sin(2 * pi * hertz[choice] * t + phase)
 
 
 def _recorded(config: Config, rows: Tensor, shape: tuple, generator: torch.Generator) -> Tensor:

@@ -62,7 +62,7 @@ def cells(protocol: Protocol, only: list[str], seeds: int) -> Iterator[Cell]:
     for seed in range(seeds):
         for name in protocol.tables:
             table = protocol.table(name)
-            rows = [row for row in protocol.rows_of(table) if not only or row in only]
+            rows = [row for row in protocol.alone_on(name) if not only or row in only]
             for fold in range(table.folds if table.split in ("folds", "strat") else 1):
                 for budget in table.budgets:
                     yield from (Cell(name, row, budget, seed, fold) for row in rows)
@@ -174,13 +174,13 @@ def base(row: Row, seed: int, pretrained: Path | None = None) -> Model:
         fresh = Model.fresh(row.encoder, row.encoder_config, seed=seed)
         recipe = configure(Recipe, fresh.recipe.to_dict() | row.recipe, "recipe")
         return Model(fresh.encoder, recipe, fresh.card)
-    return Model.load(pretrained or row.model)
+    return Model.base(pretrained or row.model)
 
 
 def stand_of(row: Row) -> str:
     """What tells the start of a row from others, without building it for every seed."""
     if not row.encoder:
-        return Model.load(row.model).fingerprint
+        return Model.base(row.model).fingerprint
     return _digest([row.encoder, row.encoder_config, *([row.recipe] if row.recipe else [])])
 
 

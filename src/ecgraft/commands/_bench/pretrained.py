@@ -46,7 +46,7 @@ class Pretraining:
         said["withheld"] = [(path.name, rows) for path, rows in sorted(self.withheld.items()) if path in self.stores]
         outside = [(Store(p).fingerprint, rows) for p, rows in sorted(self.withheld.items()) if p not in self.stores]
         said |= {"outside": outside} if outside else {}
-        said |= {"model": Model.load(self.plan.model).fingerprint} if self.plan.model else {}
+        said |= {"model": Model.base(self.plan.model).fingerprint} if self.plan.model else {}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property

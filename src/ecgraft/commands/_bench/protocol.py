@@ -12,6 +12,8 @@ pretraining:
 rows:
   scratch: {encoder: resnet18, adapter: full}
   simclr: {pretrained: simclr, adapter: linear}
+sequences:
+  two tasks: {tables: [rhythm, waves]}
 published:
   - {table: rhythm, what: "the challenge's winners", metric: cinc2017, value: 0.83, source: "doi:..."}
 """
@@ -51,6 +53,8 @@ class Row:
     model       a model folder or encoder file, or "default"; or
     pretrained  an encoder that the protocol itself pretrains, by its name there
     start       new: a new head; graft: the head of the model's own graft for the same outputs
+    strategy    how the tasks of a sequence are learnt one after another (ecgraft.continual), and strategy_config its
+                settings; such a row is computed for sequences alone, and has no adapter of its own
     """
 
     about: str = ""
@@ -62,7 +66,29 @@ class Row:
     adapter: str = "full"
     adapter_config: dict = Field(default_factory=dict)
     start: Literal["new", "graft"] = "new"
+    strategy: str = ""
+    strategy_config: dict = Field(default_factory=dict)
     settings: dict = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sequence:
+    """Tasks that come one after another; each is a table with one budget.
+
+    tables     in the order of learning. Of a table with folds, seed s learns and tests on fold s modulo their number
+    rows       of those with a strategy; all by default
+    reference  the row whose scores stand for learning each task alone
+    forward    rows of which forward transfer is measured too: a head alone, learnt on what earlier tasks have left
+    union      a table over the classes of all the tasks, on the same records: which one a record has is answered by all
+               heads together (model.union)
+    """
+
+    tables: tuple[str, ...]
+    about: str = ""
+    rows: tuple[str, ...] = ()
+    reference: str = "independent"
+    forward: tuple[str, ...] = ()
+    union: str = ""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -150,7 +176,11 @@ class Protocol:
     replicates: Annotated[int, Field(ge=1)] = 1000
     settings: dict = Field(default_factory=dict)
     pretraining: dict = Field(default_factory=dict)
+    sequences: dict[str, dict] = Field(default_factory=dict)
     published: tuple[dict, ...] = ()
+
+    def sequence(self, name: str) -> Sequence:
+        return configure(Sequence, self.sequences[name], f"sequence {name!r}")
 
     def table(self, name: str) -> Table:
         return configure(Table, self.tables[name], f"table {name!r}")
@@ -172,6 +202,17 @@ class Protocol:
 
     def rows_of(self, table: Table) -> list[str]:
         return [name for name in self.rows if not table.rows or name in table.rows]
+
+    def alone_on(self, name: str) -> list[str]:
+        """The rows that learn a table's task by itself: none of a table that stands in a sequence."""
+        if any(name in self.sequence(each).tables for each in self.sequences):
+            return []
+        return [row for row in self.rows_of(self.table(name)) if not self.row(row).strategy]
+
+    def strategies_of(self, sequence: Sequence) -> list[str]:
+        """The rows that learn the tasks of a sequence."""
+        rows = sequence.rows or tuple(self.rows)
+        return [name for name in self.rows if name in rows and self.row(name).strategy]
 
     def metrics_of(self, table: Table) -> tuple[str, ...]:
         return table.metrics or (tasks.find(table.task, table.store and Store(table.store)).metric,)

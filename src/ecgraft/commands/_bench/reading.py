@@ -49,6 +49,8 @@ def check(protocol: Protocol) -> None:
             settings = configure(Settings, protocol.settings_of(table, protocol.row(row)), where)
             configure(Training, settings.training, f"{where}: training")
             _probe.check(settings)
+    for name in protocol.sequences:
+        _check_sequence(name, protocol)
     for entry in protocol.papers():
         _known("published: table", entry.table, protocol.tables)
 
@@ -81,7 +83,28 @@ def _check_row(name: str, row: Row, protocol: Protocol) -> None:
     if row.recipe.keys() & {"leads", "rate"} or (row.recipe and not row.encoder):
         raise UsageError(f"row {name!r}: a recipe is for an untrained encoder, without its leads and rate")
     configure(Recipe, row.recipe, f"row {name!r}: recipe")
+    if row.strategy:
+        configure(plugs.find("continual", row.strategy).Config, row.strategy_config, f"row {name!r}: {row.strategy}")
+    if row.strategy and row.pretrained:
+        raise UsageError(f"row {name!r}: a strategy stands on an encoder or a model, not on one pretrained here")
     configure(plugs.find("adapters", row.adapter).Config, row.adapter_config, f"row {name!r}: adapter {row.adapter}")
+
+
+def _check_sequence(name: str, protocol: Protocol) -> None:
+    sequence, where = protocol.sequence(name), f"sequence {name!r}"
+    for table in (*sequence.tables, *([sequence.union] if sequence.union else [])):
+        _known(f"{where}: table", table, protocol.tables)
+        if len(protocol.table(table).budgets) != 1:
+            raise UsageError(f"{where}: table {table!r} has {len(protocol.table(table).budgets)} budgets, not one")
+        others = [o for o in protocol.sequences if o != name and table in protocol.sequence(o).tables]
+        if others:
+            raise UsageError(f"{where}: table {table!r} stands in {others[0]!r} too; give it another name there")
+    if len(set(sequence.tables)) < max(2, len(sequence.tables)):
+        raise UsageError(f"{where}: it needs at least two tables, none of them twice")
+    for row in (*sequence.rows, *sequence.forward):
+        _known(f"{where}: row", row, protocol.rows)
+    if not protocol.strategies_of(sequence):
+        raise UsageError(f"{where}: no row has a strategy")
 
 
 def _check_table(name: str, table: Table, protocol: Protocol) -> None:

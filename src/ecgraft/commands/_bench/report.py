@@ -11,6 +11,7 @@ from ...metrics.bootstrap import Estimate
 from ...report import Page
 from ...report.curves import learning
 from ...report.page import number
+from . import matrices
 from .cells import Ground
 from .protocol import Protocol, Table
 from .tables import Line, undefined
@@ -28,12 +29,18 @@ HOW = (
 
 
 def write(
-    folder: Path, protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str]
-) -> None:
-    """report.md and report.html, each replaced whole. `left`: what could not be computed, and why."""
+    folder: Path, protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str],
+    sequences: dict[str, list] | None = None,
+) -> None:  # fmt: skip
+    """report.md and report.html, each replaced whole.
+
+    left       what could not be computed, and why
+    sequences  name -> its lines (matrices.Strategy)
+    """
+    sequences = sequences or {}
     for name, text in (
-        ("report.md", markdown(protocol, made, grounds, left)),
-        ("report.html", page(protocol, made, grounds, left).html()),
+        ("report.md", markdown(protocol, made, grounds, left, sequences)),
+        ("report.html", page(protocol, made, grounds, left, sequences).html()),
     ):
         beside = folder / f"{name}.part"
         beside.write_text(text, encoding="utf-8")
@@ -95,16 +102,30 @@ def _p(value: float) -> str:
     return "" if not np.isfinite(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-def markdown(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str]) -> str:
+def markdown(
+    protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str], sequences: dict
+) -> str:
     parts = [f"# {protocol.name}, version {protocol.version}", protocol.about, NOTICE, HOW, _rows(protocol)]
+    for name, lines in sequences.items():
+        sequence = protocol.sequence(name)
+        rows = [[_plain(cell) for cell in matrices.cells(line)] for line in lines]
+        parts += [f"## Sequence: {name}", f"{', '.join(sequence.tables)}. {sequence.about}".strip(), matrices.HOW]
+        parts += [_table(matrices.columns(sequence.reference), rows)]
     for name, lines in made.items():
         heads = columns(protocol, protocol.table(name))
         rows = [[_plain(cell) for cell in cells(line)] for line in lines]
-        table = [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
-        parts += [f"## {_title(name, grounds[name])}", caption(protocol, name, lines, grounds[name]), "\n".join(table)]
+        parts += [
+            f"## {_title(name, grounds[name])}",
+            caption(protocol, name, lines, grounds[name]),
+            _table(heads, rows),
+        ]
         parts += [_published(protocol, name)]
     parts += ["## Not computed", "\n".join(f"- {text}" for text in left)] if left else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows))
 
 
 def _rows(protocol: Protocol) -> str:
@@ -128,13 +149,21 @@ def _plain(cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
-def page(protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str]) -> Page:
-    """A section for each table: its curves and its numbers."""
+def page(
+    protocol: Protocol, made: dict[str, list[Line]], grounds: dict[str, Ground], left: list[str], sequences: dict
+) -> Page:
+    """A section for each sequence, its matrices and numbers, and for each table, its curves and numbers."""
     made_page = Page(f"bench {protocol.name}", protocol.about)
     made_page.facts({"protocol": protocol.name, "version": protocol.version, "reference": protocol.reference})
     made_page.section("How to read this", HOW)
     rows = [[name, protocol.row(name).about] for name in protocol.rows]
     made_page.table(["row", "what it is"], rows)
+    for name, lines in sequences.items():
+        sequence = protocol.sequence(name)
+        made_page.section(f"Sequence: {name}", sequence.about, matrices.HOW)
+        made_page.figures({"Scores after each task": matrices.picture(protocol, name, lines)})
+        digits = {"KiB": 0, "s to learn": 0, "s to test": 1}
+        made_page.table(matrices.columns(sequence.reference), [matrices.cells(line) for line in lines], digits=digits)
     for name, lines in made.items():
         made_page.section(_title(name, grounds[name]), caption(protocol, name, lines, grounds[name]))
         pictures = _curves(lines)

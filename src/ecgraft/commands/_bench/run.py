@@ -24,6 +24,8 @@ from ..evaluate import plain
 from . import cells as cell_tools
 from .cells import Cell, Ground
 from .cost import Cost
+from .courses import Course
+from .follow import follow
 from .pretrained import Starts
 from .protocol import METRICS, Protocol
 from .results import RUNS, keep, kept
@@ -41,47 +43,57 @@ class Runner:
         torch.set_num_threads(min(threads, torch.get_num_threads()))  # never more than were allowed
         self._at, self._corpus, self._copies = None, None, 0
 
-    def __call__(self, job: tuple[Cell, str]) -> dict:
-        """The row of results; {"cell", "failed": why} for one that cannot be computed with this data."""
+    def __call__(self, job: tuple[Cell, str] | tuple[Course, list[str]]) -> list[dict]:
+        """The rows of results; [{"cell", "failed": why}] for what cannot be computed with this data."""
         cell, key = job
         try:
-            return self._run(cell, key)
+            return follow(self, cell, key) if isinstance(cell, Course) else [self._run(cell, key)]
         except InputError as error:
-            return {"cell": cell, "failed": str(error)}
+            return [{"cell": cell, "failed": str(error)}]
 
     def _run(self, cell: Cell, key: str) -> dict:
-        table, row = self.protocol.table(cell.table), self.protocol.row(cell.row)
-        corpus, place = self._open(cell, table), self.folder / RUNS / key
+        corpus, place = self.open(cell), self.folder / RUNS / key
         with Cost() as cost:
-            job = self._job(cell, table, row, corpus)
+            job = self._job(cell, corpus)
             graft = job.run(place)
             job.model.add(graft)
-            test = corpus.rows("test")
-            test = test[job.cache.usable[test]]
-            if not len(test):
-                raise InputError(f"{corpus.store.path}: no test record has a lead that row {cell.row!r} can read")
+            test = self.test_rows(job)
             found = job.answer(job.model.network(graft.name), test)
         graft.save(place / "graft.safetensors")
-        size = (place / "graft.safetensors").stat().st_size
-        scores = self.scores(corpus, found, graft, corpus.patients(test), cell.seed)
-        store, settings = corpus.store, asdict(job.options) | {"training": asdict(job.training)}
-        row = {
+        row = self.row(cell, key, job, graft, found)
+        row |= {"bytes": (place / "graft.safetensors").stat().st_size, "peak MB": cost.peak, "seconds": cost.seconds}
+        keep(self.folder, corpus, found, graft, row)
+        shutil.rmtree(place)
+        return row
+
+    def test_rows(self, job: Job) -> np.ndarray:
+        """What a job is tested on. InputError where that is nothing."""
+        test = job.corpus.rows("test")
+        test = test[job.cache.usable[test]]
+        if not len(test):
+            raise InputError(f"{job.corpus.store.path}: no test record has a lead that can be read")
+        return test
+
+    def row(self, cell: Cell, key: str, job: Job, graft, found: Answers) -> dict:
+        """A row of results, but for what it cost to compute."""
+        corpus, test, store = job.corpus, found.rows, job.corpus.store
+        settings = asdict(job.options) | {"training": asdict(job.training)}
+        return {
             "key": key, "protocol": self.protocol.name, "version": self.protocol.version,
-            "database": table.database or store.path.name,
-            "standin": self.grounds[cell.table].standin, "task": corpus.task.name, "split": table.split, **asdict(cell),
+            "database": self.protocol.table(cell.table).database or store.path.name,
+            "standin": self.grounds[cell.table].standin, "task": corpus.task.name,
+            "split": self.protocol.table(cell.table).split, **asdict(cell),
             "train": len(job.train), "validation": len(job.validation), "test": len(test),
             "patients": len(np.unique(corpus.patients(test))), "undefined": json.dumps(_undefined(corpus, test)),
             "copies left out": self._copies,
-            **scores, "trained parameters": int(graft.card["trained parameters"]), "bytes": size,
-            "step ms": job.result.seconds * 1e3, "peak MB": cost.peak, "seconds": cost.seconds, **_memory(job),
+            **self.scores(corpus, found, graft, corpus.patients(test), cell.seed),
+            "trained parameters": int(graft.card["trained parameters"]), "bytes": 0,
+            "step ms": job.result.seconds * 1e3, "peak MB": 0.0, "seconds": 0.0, **_memory(job),
             "steps": 0 if job.voting else job.training.steps, "settings": json.dumps(settings),
             "store": store.fingerprint,
             "threads": torch.get_num_threads(), "device": str(self.device), "date": datetime.date.today().isoformat(),
             "ecgraft": __version__, "torch": torch.__version__,
         }  # fmt: skip
-        keep(self.folder, corpus, found, graft, row)
-        shutil.rmtree(place)
-        return row
 
     def scores(self, corpus, found: Answers, chosen, patients, seed: int) -> dict:
         """The columns of a row that are scores; `corpus` and `chosen` may be what was kept of a cell."""
@@ -101,24 +113,31 @@ class Runner:
         what = kept(self.folder, row["key"], tasks.find(table.task, Store(self.grounds[row["table"]].path)))
         return row | self.scores(what, what.found, what, what.person, row["seed"])
 
-    def _open(self, cell: Cell, table):
+    def open(self, cell: Cell):
+        """The records of a cell's table, parted as for its seed and fold."""
         at = (cell.table, cell.seed, cell.fold)
         if self._at != at:
+            table = self.protocol.table(cell.table)
             self._corpus, self._copies = cell_tools.corpus(table, self.grounds[cell.table], cell.seed, cell.fold)
             self._at = at
         return self._corpus
 
-    def _job(self, cell: Cell, table, row, corpus) -> Job:
-        started = self.starts.of(cell)
+    def _job(self, cell: Cell, corpus) -> Job:
+        started, row = self.starts.of(cell), self.protocol.row(cell.row)
         model = cell_tools.base(row, cell.seed, started and started.place)
+        name = corpus.task.name
+        return self.job(cell, corpus, model, name, model.grafts.get(name))
+
+    def job(self, cell: Cell, corpus, model, name: str, start=None) -> Job:
+        """What learns a cell's task from the model."""
+        table, row = self.protocol.table(cell.table), self.protocol.row(cell.row)
         train, validation = corpus.few(cell.budget, cell.seed)
         settings = {"rare": "note"} | self.protocol.settings_of(table, row)
         options = configure(Settings, settings, f"row {cell.row!r}")
         steps = fitting_steps(len(train), options.batch, *table.steps, table.passes)
         options = with_defaults(options, steps, cell.seed)
         return Job(
-            model, corpus, train, validation, options, corpus.task.name, model.grafts.get(corpus.task.name),
-            self.device, progress=False, measure=True,
+            model, corpus, train, validation, options, name, start, self.device, progress=False, measure=True
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from ...plugs import configure
 from ...record import LEADS, Record, UsageError
 from ...simulator import Config, simulate
 from ...store import Store, StoreWriter
-from ...tasks.findings import FINDINGS
+from ...tasks._findings import FINDINGS
 
 SIMULATED = "simulated"  # the database that is simulated by intent
 COUNT = 1000  # ECGs where the protocol does not say
