@@ -14,9 +14,10 @@ import ecgraft
 from ecgraft import continual, plugs
 from ecgraft.commands._course import Course, check_keeps
 from ecgraft.commands._strategies.following import Following
-from ecgraft.continual import Past, _parts, ewc, joint, lwf
+from ecgraft.continual import Past, _parts, ewc, isolate, joint, lwf
 from ecgraft.model import Model
 from ecgraft.nn import shared
+from ecgraft.plugs import configure
 from ecgraft.record import UsageError
 from made_tasks import SMALL, answers, job, logits, start
 
@@ -377,3 +378,8 @@ def test_branches_for_each_lead_fix_the_leads(store, name):
     with pytest.raises(UsageError, match="leads I, II: weights that all tasks share depend on the leads here"):
         course.learn(job(store, "qrs", steps=1, leads=("I", "II")))
         course.finish()
+
+
+def test_the_phases_take_all_steps():
+    with pytest.raises(UsageError, match=r"shares = .*1 together, not 0\.9"):
+        configure(isolate.Config, {"shares": [0.5, 0.2, 0.2]}, "strategy isolate")

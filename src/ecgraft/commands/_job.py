@@ -129,7 +129,7 @@ class Job:
         objective = self.objective(learner, augment)
         if self.options.semi:
             objective, sampler = _semi.around(objective, sampler, self._unlabelled, self.options, self.training.steps)
-        self.step_cost = step_cost(objective, sampler(0)) if self.measure else None
+        self.step_cost = step_cost(objective.to(self.device), sampler(0)) if self.measure else None
         try:
             learn = self.strategy.learn if self.strategy else Job.fit
             result = learn(self, objective, sampler, self.training, folder)

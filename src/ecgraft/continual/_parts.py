@@ -29,7 +29,15 @@ def _check_tasks(count: int) -> int:
     return count
 
 
+def _check_shares(shares: tuple) -> tuple:
+    if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares of the steps, each above 0 and 1 together, not {sum(shares):g}")
+    return shares
+
+
 Tasks = Annotated[int, Field(ge=1), AfterValidator(_check_tasks)]  # how many the weights are divided for
+Two = Annotated[tuple[float, float], AfterValidator(_check_shares)]  # of the steps, by phase
+Three = Annotated[tuple[float, float, float], AfterValidator(_check_shares)]
 
 
 @dataclass(frozen=True)

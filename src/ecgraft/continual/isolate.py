@@ -30,8 +30,9 @@ class Config:
                       auto: base where it was pretrained
     isolation         exclude: other weights are unknown to the optimiser; restore: they are put back after every step
     min_per_channel   own weights that an output channel keeps at least, but for filters that are given back whole
-    shares            of the steps: train, compact, retrain
-    rates             factors of the learning rate of these
+    shares            of the steps: train, compact, retrain; together 1
+    rates             factors of the learning rate of these, each of which falls to 0 in the end. (The specification has
+                      50, 10 and 20 epochs, the last at a tenth: too sudden at some hundred steps)
     """
 
     tasks: _parts.Tasks | None = None
@@ -44,8 +45,8 @@ class Config:
     claim: Literal["auto", "noise", "base"] = "auto"
     isolation: _parts.Isolation = "exclude"
     min_per_channel: int = Field(0, ge=0)
-    shares: tuple[float, float, float] = (0.625, 0.125, 0.25)
-    rates: tuple[float, float, float] = (1.0, 1.0, 0.1)
+    shares: _parts.Three = (0.5, 0.25, 0.25)
+    rates: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def plan(config: Config, position: int) -> _parts.Plan:

@@ -26,7 +26,7 @@ class Config:
     claim: Literal["auto", "noise", "base"] = "auto"
     isolation: _parts.Isolation = "exclude"
     min_per_channel: int = Field(0, ge=0)
-    shares: tuple[float, float] = (0.67, 0.33)
+    shares: _parts.Two = (0.67, 0.33)
     rates: tuple[float, float] = (1.0, 0.1)
 
 
