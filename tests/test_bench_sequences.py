@@ -203,4 +203,6 @@ def test_the_summary_of_a_course_by_hand(tmp_path):
     found = [a.scores[key].value for key in ("acc", "bwt", "fwt", "mean forgetting", "later")]
     assert np.allclose(found, [0.8, -0.125, -0.025, 0.125, 0.125])
     assert b.scores["bwt"].value == 0.0 and a.relative == 0.25 and a.seconds == 6.0 and a.tested == 3.0
+    heads, sizes = matrices.growth(read, "s", [a])
+    assert heads[1] == f"after {CLASSES[0]}" and sizes == [["a", "0 (0%)", "0 (0%)", "0 (0%)"]]
     assert not matrices.strategies(read, "s", rows[:2], wanted)  # a course that is not done

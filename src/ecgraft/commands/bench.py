@@ -72,17 +72,18 @@ def run(
         grounds = cell_tools.grounds(protocol, data, folder, console)
         grounds |= {name: replace(grounds[name], withheld=rows) for name, rows in (withheld or {}).items()}
         pool = cell_tools.pool(protocol, data, folder, console)
+        courses = _courses(protocol, grounds, only, seeds or protocol.seeds)
         wanted = _keys(protocol, grounds, pool, folder, only, seeds or protocol.seeds)
+        wanted |= {key: cell for course, keys in courses for key, cell in zip(keys, course.cells(protocol))}
         if rescore:
             runner = Runner(protocol, grounds, folder, device, cores())
             results.rows = [runner.again(row) if row["key"] in wanted else row for row in results.rows]
             results.write()
         begun, before = time.perf_counter(), results.done
-        chosen = (only, seeds or protocol.seeds)
-        failed, jobs = _run(protocol, grounds, pool, folder, results, wanted, chosen, jobs, device, console)
+        failed, jobs = _run(protocol, grounds, pool, folder, results, wanted, courses, jobs, device, console)
         made = tables.lines(protocol, results.rows, wanted, _tasks(protocol, grounds), folder)
-        courses = {name: matrices.strategies(protocol, name, results.rows, wanted) for name in protocol.sequences}
-        report.write(folder, protocol, made, grounds, failed, {name: each for name, each in courses.items() if each})
+        ways = {name: matrices.strategies(protocol, name, results.rows, wanted) for name in protocol.sequences}
+        report.write(folder, protocol, made, grounds, failed, {name: each for name, each in ways.items() if each})
         rows = [row for row in results.rows if row["key"] in wanted]
         new = sum(row["seconds"] for row in rows if row["key"] not in before)
     if progress:
@@ -105,7 +106,7 @@ def _chosen(only: str, protocol: Protocol, option: str = "--only") -> list[str]:
 
 
 def _keys(protocol: Protocol, grounds: dict[str, Ground], pool, folder, only: list[str], seeds: int) -> dict[str, Cell]:
-    """Key -> cell, in the order of running."""
+    """Key -> cell, in the order of running, of those that are by themselves."""
     stands = {name: cell_tools.stand_of(row) for name in protocol.rows if not (row := protocol.row(name)).pretrained}
     stores = {name: Store(ground.path) for name, ground in grounds.items()}
     starts, found = Starts(protocol, grounds, pool, folder), {}
@@ -114,8 +115,6 @@ def _keys(protocol: Protocol, grounds: dict[str, Ground], pool, folder, only: li
         started = starts.of(cell)
         stand, withheld = started.key if started else stands[cell.row], grounds[cell.table].withheld
         found[cell_tools.key_of(cell, protocol, table, row, stand, stores[cell.table], withheld)] = cell
-    for course, keys in _courses(protocol, grounds, only, seeds):
-        found |= dict(zip(keys, course.cells(protocol)))
     return found
 
 
@@ -129,19 +128,10 @@ def _courses(protocol: Protocol, grounds: dict[str, Ground], only: list[str], se
 
 
 def _run(
-    protocol,
-    grounds,
-    pool,
-    folder: Path,
-    results: Results,
-    wanted: dict,
-    chosen: tuple,
-    jobs: int,
-    device: str,
+    protocol, grounds, pool, folder: Path, results: Results, wanted: dict, courses: list, jobs: int, device: str,
     console,
-) -> tuple:
+) -> tuple:  # fmt: skip
     """Runs the cells that are not there yet; what could not be computed, and why, and how many ran at a time."""
-    courses = _courses(protocol, grounds, *chosen)
     within = {key for _, keys in courses for key in keys}
     left = [(cell, key) for key, cell in wanted.items() if key not in results.done and key not in within]
     going = [(course, keys) for course, keys in courses if not results.done.issuperset(keys)]
@@ -155,7 +145,8 @@ def _run(
     left = [job for job, reason in zip(left, why) if not reason] + going
     make = partial(Runner, protocol, grounds, folder, device, threads, pool)
     metric = {name: protocol.metrics_of(protocol.table(name))[0] for name in protocol.tables}
-    with progress_bar("bench", len(wanted), len(wanted) - len(left), not console.quiet) as advance:
+    there = len(results.done & wanted.keys())
+    with progress_bar("bench", len(wanted), there, not console.quiet) as advance:
         for row in itertools.chain.from_iterable(spread(make, (), left, jobs)):
             if "failed" in row:
                 failed.append(f"{row['cell'].title}: {row['failed']}")

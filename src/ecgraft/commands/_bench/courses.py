@@ -107,7 +107,9 @@ def size(made: _course.Course) -> int:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if start == continual.SHARED:
-            made.model.save(folder)
+            model = Model(made.model.encoder, made.model.recipe)
+            model.grafts = dict(made.grafts)
+            model.save(folder)
         else:
             for name, graft in made.grafts.items():
                 graft.save(folder / f"{name}.safetensors")

@@ -74,7 +74,7 @@ class _Followed:
             together = self.learner.finish()
         if together:
             self._test(len(self.cells) - 1)
-            self.costs = [replace_cost(cost, len(self.cells))] * len(self.cells)
+            self.costs = [part_of(cost, len(self.cells))] * len(self.cells)
             self.sizes = [np.nan] * (len(self.cells) - 1) + self.sizes[-1:]
 
     def _test(self, after: int) -> None:
@@ -93,7 +93,8 @@ class _Followed:
         return found
 
     def _score(self, job, found: Answers, graft) -> float:
-        metric = self.runner.protocol.metrics_of(self.runner.protocol.table(self.cells[self.jobs.index(job)].table))[0]
+        table = self.runner.protocol.table(self.cells[self.jobs.index(job)].table)
+        metric = self.runner.protocol.metrics_of(table)[0]
         scores = scorer(job.corpus, found, graft.calibration, graft.thresholds)
         return float(scores(np.ones(len(found.rows)))[metric])
 
@@ -168,7 +169,7 @@ class _Followed:
         return corpus, found, graft, row | {"seconds": sum(cost.seconds for cost in self.costs)}
 
 
-def replace_cost(cost: Cost, parts: int) -> Cost:
+def part_of(cost: Cost, parts: int) -> Cost:
     """The cost of one of so many tasks that were learnt together."""
     each = Cost()
     each.seconds, each.peak = cost.seconds / parts, cost.peak

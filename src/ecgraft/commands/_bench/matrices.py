@@ -31,17 +31,23 @@ HOW = (
 
 @dataclass
 class Strategy:
-    """A row of a sequence: R (seeds, K, K), scores by key of SCORES, whether answers stayed the same, and costs."""
+    """A row of a sequence: R (seeds, K, K), scores by key of SCORES, whether answers stayed the same, and costs.
+
+    growth  (K, 2) bytes of all files, and share of the weights that is free, after each task
+    """
 
     row: str
     R: np.ndarray
     scores: dict[str, Estimate]
     same: bool
-    bytes: float
+    growth: np.ndarray
     relative: float
-    free: float
     seconds: float
     tested: float
+
+    @property
+    def bytes(self) -> float:
+        return float(self.growth[-1, 0])
 
 
 def strategies(protocol: Protocol, name: str, rows: list[dict], wanted: dict) -> list[Strategy]:
@@ -70,13 +76,12 @@ def _strategy(row: str, by_seed: dict[int, list[dict]], alone: dict[int, list[di
         if seed in alone:
             single[k] = np.diagonal(_matrix(alone[seed]))
     every = forgetting.summary(R, before, single)
-    last = [each[-1] for each in cells]
     joint = np.isnan(np.diagonal(R, axis1=1, axis2=2)).any()  # only after the last task was anything known
     every["later"] = ((R[:, -1] if joint else np.diagonal(R, axis1=1, axis2=2)) - single)[:, 1:].mean(1)
     return Strategy(
         row, R, {key: _estimate(np.asarray(every[key], float)) for key in SCORES},
         all(cell["same answers"] for each in cells for cell in each) and not joint,
-        _mean([_number(cell["bytes in all"]) for cell in last]), np.nan, _mean([_number(c["free"]) for c in last]),
+        np.mean([[[_number(cell[k]) for k in ("bytes in all", "free")] for cell in each] for each in cells], 0), np.nan,
         _mean([sum(cell["seconds"] for cell in each) for each in cells]),
         _mean([sum(_number(cell["test seconds"]) for cell in each) for each in cells]),
     )  # fmt: skip
@@ -115,9 +120,22 @@ def columns(reference: str) -> list[str]:
 
 def cells(line: Strategy) -> list:
     """The numbers of a line, in the order of `columns`."""
-    numbers = [line.relative, line.free, line.seconds, line.tested]
+    numbers = [line.relative, line.growth[-1, 1], line.seconds, line.tested]
     size = round(line.bytes / 1024) if np.isfinite(line.bytes) else None
     return [line.row, len(line.R), *line.scores.values(), "yes" if line.same else "no", size, *numbers]
+
+
+def growth(protocol: Protocol, name: str, lines: list[Strategy]) -> tuple[list[str], list[list]]:
+    """Heads and rows of a table: KiB on disk after each task, and in brackets what of the weights is then free."""
+    tables = protocol.sequence(name).tables
+    rows = [[line.row, *(_size(*step) for step in line.growth)] for line in lines]
+    return ["KiB (free)", *(f"after {table}" for table in tables)], rows
+
+
+def _size(size: float, free: float) -> str:
+    if not np.isfinite(size):
+        return ""
+    return f"{size / 1024:,.0f}" + (f" ({free:.0%})" if np.isfinite(free) else "")
 
 
 def picture(protocol: Protocol, name: str, lines: list[Strategy]):

@@ -110,7 +110,7 @@ def markdown(
         sequence = protocol.sequence(name)
         rows = [[_plain(cell) for cell in matrices.cells(line)] for line in lines]
         parts += [f"## Sequence: {name}", f"{', '.join(sequence.tables)}. {sequence.about}".strip(), matrices.HOW]
-        parts += [_table(matrices.columns(sequence.reference), rows)]
+        parts += [_table(matrices.columns(sequence.reference), rows), _table(*matrices.growth(protocol, name, lines))]
     for name, lines in made.items():
         heads = columns(protocol, protocol.table(name))
         rows = [[_plain(cell) for cell in cells(line)] for line in lines]
@@ -164,6 +164,7 @@ def page(
         made_page.figures({"Scores after each task": matrices.picture(protocol, name, lines)})
         digits = {"KiB": 0, "s to learn": 0, "s to test": 1}
         made_page.table(matrices.columns(sequence.reference), [matrices.cells(line) for line in lines], digits=digits)
+        made_page.table(*matrices.growth(protocol, name, lines))
     for name, lines in made.items():
         made_page.section(_title(name, grounds[name]), caption(protocol, name, lines, grounds[name]))
         pictures = _curves(lines)
