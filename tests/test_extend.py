@@ -93,7 +93,7 @@ def test_info_shows_who_owns_what(made, capsys, monkeypatch):
     assert (
         f"stands on graft findings, fingerprint {first}" in lines and "stands on nothing: it is the first task" in lines
     )
-    assert any(line.startswith("phases train 5 steps") for line in lines)
+    assert any(line.startswith("phases train 4 steps") for line in lines)
     code = "import sys; from ecgraft.commands.info import info; info(sys.argv[1]); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code, str(made)], capture_output=True).returncode == 0
 
