@@ -152,7 +152,7 @@ def test_a_declared_number_of_tasks_shares_the_encoder_out(store, strategy):
         assert told["owns"] == pytest.approx(1 / 3, abs=0.01) and len(told["phases"]) in (1, 2, 3)
 
 
-@pytest.mark.parametrize("strategy, compact", [("isolate", [("compact", 5, 1.0, "last", 0)]), ("packnet", [])])
+@pytest.mark.parametrize("strategy, compact", [("isolate", [("compact", 10, 1.0, "last", 0)]), ("packnet", [])])
 def test_phases_follow_on_each_other(store, monkeypatch, strategy, compact):
     """Their batches are those of one run; weights from before the dropping are none to go back to."""
     seen, batches = [], []
@@ -165,8 +165,8 @@ def test_phases_follow_on_each_other(store, monkeypatch, strategy, compact):
     monkeypatch.setattr(Job, "fit", fit)
     how = {"keep": "best", "patience": 3}
     start(strategy).learn(job(store, "findings", steps=40, training=how))
-    ends = [25, 30, 40] if compact else [27, 40]
-    train, retrain = ("train", ends[0], 1.0, "best", 3), ("retrain", 40 - ends[-2], 0.1, "best", 3)
+    ends = [20, 30, 40] if compact else [27, 40]
+    train, retrain = ("train", ends[0], 1.0, "best", 3), ("retrain", 40 - ends[-2], 1.0 if compact else 0.1, "best", 3)
     assert seen == [train, *compact, retrain]
     assert batches == [number for begin, end in zip([0, *ends], ends) for number in (begin, end - 1)]
 

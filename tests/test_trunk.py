@@ -104,7 +104,8 @@ def test_the_logits_are_those_of_the_whole_network_to_the_bit(store, encoder, ad
         x = trunk.pack(_trunk.outputs(network.encoder.eval(), x, batch["present"], trunk.first), 6)
     x = x.view(6, trunk.rows, trunk.samples)
     own = replace(examples, cache=kept.cache).batch(rows, np.zeros(6, int), network.recipe.samples)
-    assert torch.allclose(own["x"], x, atol=1e-4) and torch.equal(own["length"], batch["length"])
+    near = 1e-5 * float(x.abs().max())  # the maps of an untrained encoder may be large
+    assert torch.allclose(own["x"], x, atol=max(1e-4, near)) and torch.equal(own["length"], batch["length"])
     batches = batch, batch | {"x": x}
     state = copy.deepcopy(network.state_dict())
     assert list(kept.network.state_dict()) == list(state), "a checkpoint of one is a checkpoint of the other"
