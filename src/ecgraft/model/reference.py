@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from torch import Tensor
 from ..nn import fuse
 from ..nn.network import Network
 from ..signal.recipe import Recipe
+from ..simulator.threads import one_thread
 
 PREFIX = "reference."  # of its tensors in a graft
 RECORDS, SECONDS = 2, 10  # of the ECG; a recipe with a shorter window reads less
@@ -50,7 +49,7 @@ def answer(network: Network, recipe: Recipe) -> Tensor:
     x = torch.from_numpy(signal(len(recipe.leads), recipe.rate, samples)).float() / 1000  # mV
     present = torch.ones(x.shape[:2], dtype=torch.bool)
     batch = {"x": x, "present": present, "length": torch.full((len(x),), samples, dtype=torch.int32)}
-    with _one_thread(), torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         ((_, logits),) = fuse(network).cpu()(batch).items()
     return logits.float().contiguous().clone()
 
@@ -102,13 +101,3 @@ def _processor() -> str:
     said = {key.strip(): value.strip() for key, value in said.items()}
     wanted = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
     return " ".join(said[key] for key in wanted if key in said)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
