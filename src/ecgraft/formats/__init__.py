@@ -1,75 +1,48 @@
-"""Reading ECG files: one file here per file format, found by what the bytes say and not by the name's ending.
+"""ECG files: one file here per file format, found by what the bytes say and not by the name's ending.
 
 A format has `TITLE`, `claims(path, head) -> int` (how sure it is: 0 not mine, 1 looks like it, 2 my signature,
 3 my signature and a header beside it; `head` is the first 4 KiB) and `read(path, given) -> Record`. It may have
-`parts(path) -> [Path]`, the other files that belong to the record at `path`.
+
+  parts(path) -> [Path]          the other files that belong to the record at `path`
+  count(path, given) -> int      how many records the file holds, where one file may hold many; read(index=) takes one
+  ENDINGS, write(record, path)   the name endings it is known by, and a writer: puts the record into new files and
+                                 returns their paths; `path` and what is beside it is not there yet
+
+A reader keeps nobody's name or number: `given.patient(...)` makes a pseudonym, or None where no secret was given.
+What it has to tell beside the record goes into `Record.extra` by `told`.
 """
 
 from __future__ import annotations
 
 import importlib
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from .. import plugs
-from ..record import LEADS, MILLIVOLT, InputError, Record, UsageError, to_millivolt
+from ..record import InputError, Record, UsageError
+from ._given import Given, understand
 
+__all__ = ["Given", "understand"]
 LARGEST = 2**28  # values in one record (24 h of 12 leads at 250 Hz); what claims more is refused before it is read
 HEAD = 4096  # bytes that a format sees to decide
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a person says about files that do not say it themselves. What a file says itself comes first."""
-
-    rate: float | None = None  # Hz
-    unit: str | None = None  # mV, uV, V, nV
-    leads: tuple[str, ...] | None = None
-
-    def require(self, where, *, rate: bool, unit: bool, names: int) -> None:
-        """InputError that names all that a file does not say and nobody has given, with the options for it.
-
-        rate, unit  whether they are needed; names: how many lead names are
-        """
-        hint = "--leads standard for I, II, III, aVR, aVL, aVF, V1-V6" if names == 12 else "--leads II,V1,V5"
-        options = {
-            "its sampling rate": "rate (--rate 500)" if rate and self.rate is None else "",
-            "its unit": "unit (--unit mV, or uV, V, nV)" if unit and self.unit is None else "",
-            f"the names of its {names} leads": f"leads ({hint})" if names > 1 and self.leads is None else "",
-        }
-        missing = {what: option for what, option in options.items() if option}
-        if missing:
-            what, how = ", ".join(missing), ", ".join(missing.values())
-            raise InputError(f"{where}: the file does not say {what}; give it with {how}")
-
-    def hz(self, where) -> float:
-        """The rate, or an InputError that names the option."""
-        self.require(where, rate=True, unit=False, names=0)
-        return float(self.rate)
-
-    def scale(self, where, stated: str | None = None) -> float:
-        """Factor to mV of the unit that the file states; of the given one where that is none, or not known."""
-        if stated and stated.strip().lower() in MILLIVOLT:
-            return to_millivolt(stated)
-        if stated and self.unit is None:
-            raise InputError(f"{where}: unknown unit {stated!r}; say what it is with unit (--unit mV, or uV, V, nV)")
-        self.require(where, rate=False, unit=True, names=0)
-        return to_millivolt(self.unit, str(where))
-
-    def names(self, count: int, where) -> tuple[str, ...]:
-        """`count` lead names. One lead may go without a name ("ECG"); more than one may not."""
-        if self.leads is None and count == 1:
-            return ("ECG",)
-        self.require(where, rate=False, unit=False, names=count)
-        if len(self.leads) != count:
-            raise InputError(f"{where}: {count} signals but {len(self.leads)} names in leads; give one name for each")
-        return self.leads
+PACKED, ROOM = 64, 2**22  # values for each byte of a compressed file, and values that any may have: more is a bomb
+TOLD = (  # what a reader says beside the record, as text in Record.extra
+    "format",  # the plug's name; `read` puts it there
+    "unit",  # as the file states it: "uV"
+    "resolution",  # mV per digital unit, "0.0025"; "0.001 to 0.005" where leads differ
+    "assumed",  # what the file does not say and was taken for granted
+    "derived",  # what was computed and not recorded: leads, age from a date of birth
+    "skipped",  # what is in the file and was left out: other signals, median beats, damaged statements
+    "median",  # "600 samples at 500 Hz, 12 leads": there is a median beat, which median=True reads
+    "device",  # maker and model, never a serial number
+    "filters",  # of the device: "high-pass 0.05 Hz, low-pass 150 Hz, notch 50 Hz"
+)
 
 
 def read(path, format: str | None = None, **given) -> Record:
-    """The ECG in a file. `given`: rate (Hz), unit and leads, for formats that lack them; `format` is told by content.
+    """The ECG in a file. `format` is told by content. `given`, see Given: rate (Hz), unit and leads for formats that
+    lack them; index, median, patient_key.
 
     For WFDB the path may be the header, the signal file or both without ending. Raises InputError for what is
     missing, unreadable or not an ECG, whatever the bytes are; UsageError for an unknown option.
@@ -78,7 +51,8 @@ def read(path, format: str | None = None, **given) -> Record:
     options = understand(given)
     module = plugs.find("formats", format) if format else _which(path)
     with reading(path, module.TITLE):
-        return module.read(path, options)
+        record = module.read(path, options)
+    return record.but(extra={"format": module.__name__.rpartition(".")[2], **record.extra})
 
 
 def supported() -> dict[str, str]:
@@ -123,28 +97,24 @@ def detect(path):
     return module if sure > 0 else None
 
 
-def understand(given: dict) -> Given:
-    """Options as a person writes them (leads as "II,V5" or "standard") -> Given."""
-    for key in given:
-        if key not in Given.__dataclass_fields__:
-            raise UsageError(f"read: unknown option {key!r}; {plugs.nearest(key, Given.__dataclass_fields__)}")
-    given = {key: value for key, value in given.items() if value is not None}
-    if "unit" in given and given["unit"].strip().lower() not in MILLIVOLT:
-        raise UsageError(f"unknown unit {given['unit']!r}; use one of mV, uV, V, nV")
-    if "rate" in given and not 0 < float(given["rate"]) <= 100_000:
-        raise UsageError(f"rate {given['rate']}: it must be above 0 and at most 100000 Hz")
-    leads = given.get("leads")
-    if isinstance(leads, str):
-        given["leads"] = LEADS if leads.lower() == "standard" else tuple(name.strip() for name in leads.split(","))
-    elif leads is not None:
-        given["leads"] = tuple(leads)
-    return Given(**given)
-
-
-def check_size(count: int, where) -> None:
-    """Refuse what would not fit before it is allocated."""
+def check_size(count: int, where, packed: int | None = None) -> None:
+    """Refuse what would not fit before it is allocated. `packed`: bytes that are said to unpack to `count` values."""
     if count > LARGEST:
         raise InputError(f"{where}: {count} values in one record; at most {LARGEST} are read. Split the recording")
+    if packed is not None and count > ROOM + PACKED * packed:
+        raise InputError(f"{where}: {count} values in {packed} bytes; no ECG is compressed so much")
+
+
+def told(**what) -> dict[str, str]:
+    """`Record.extra` from keyword arguments (TOLD, and any other): lists are joined, what is empty is left out."""
+    joined = {key: value if isinstance(value, str) else "; ".join(value or ()) for key, value in what.items()}
+    return {key: text for key, text in joined.items() if text}
+
+
+def resolution(per_unit) -> str:
+    """mV per digital unit of each lead -> what `told` has as resolution."""
+    low, high = min(per_unit), max(per_unit)
+    return f"{low:.6g}" if high == low else f"{low:.6g} to {high:.6g}"
 
 
 @contextmanager
