@@ -29,6 +29,8 @@ VERBS = {  # verb -> (module:function, what it does), in the order of `ecgraft -
     "verify": ("ecgraft.commands.verify:verify", "Whether a model is whole and answers as when it was written."),
     "bench": ("ecgraft.commands.bench:bench", "A protocol: methods x databases x budgets x seeds -> one table."),
     "predict": ("ecgraft.commands.predict:predict", "What a model says about ECG files."),
+    "convert": ("ecgraft.commands.convert:convert", "ECG files or a store as WFDB, EDF, CSV or DICOM."),
+    "doctor": ("ecgraft.commands.doctor:doctor", "An ECG file held against what a model expects."),
     "embed": ("ecgraft.commands.embed:embed", "The features of every record, for an analysis of your own."),
 }
 _NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}

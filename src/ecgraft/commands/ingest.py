@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
 
-from .. import __version__, datasets, formats, plugs
-from ..record import InputError, Record, UsageError
+from .. import __version__, datasets
+from ..record import InputError, UsageError
 from ..store import Store
 from ..store.build import Building
 from ..store.chunks import CHUNK, ChunkWriter
-from ..store.labels import Known
-from ..store.layout import HEAD, SKIPPED, check_free
+from ..store.layout import SKIPPED, check_free
 from ..store.parallel import progress_bar, spread
-from ._labels import said_of
+from . import _account
+from ._items import Item, entries, files
+from ._secret import secret
 
 NOTES = {"assumed": "assumed", "skipped": "no ECG, left out"}  # what readers note in Record.extra
 SHOWN = 5  # skipped records, and notes, that are printed
@@ -38,13 +40,17 @@ def ingest(
     rate: Annotated[float | None, "Hz: of files that do not say it; for PTB-XL 500 or 100"] = None,
     unit: Annotated[str | None, "mV, uV, V or nV: of files that do not say it"] = None,
     leads: Annotated[str | None, "lead names (II,V1) or standard: of files that do not say them"] = None,
+    patient_key: Annotated[Path | None, "file with a secret: patients are kept as hashes under it, else not"] = None,
+    median: Annotated[bool, "median beats of the files in place of their rhythms"] = False,
     workers: Annotated[int | None, "processes (default: one per core)"] = None,
     limit: Annotated[int | None, "only so many records"] = None,
     progress: Annotated[bool, "show progress"] = True,
 ) -> Store:
     """Imports ECGs into a store. Interrupted, it goes on when the same command is repeated.
 
-    What cannot be read is skipped and listed, with the reason, in skipped.csv of the store.
+    What cannot be read is skipped and listed, with the reason, in skipped.csv of the store. For files of your own
+    import-report.html and .csv there say what was understood of each: format, leads, rate, unit, what was assumed.
+    Names and numbers of patients are not kept. With --patient-key their hashes are, so that splits go by patient.
     """
     source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads, "source": part}
     given = {name: value for name, value in given.items() if value is not None}
@@ -57,35 +63,16 @@ def ingest(
         dataset = _database(source)
     if part is not None and not dataset:
         raise UsageError(f"--part {part}: {source} is no public database, only such have parts")
-    items = _entries(source, dataset, given, console) if dataset else _files(source, to, labels, given)
+    if dataset and (patient_key or median):
+        raise UsageError(f"--patient-key, --median: they are for files of your own; {source} is {dataset}")
+    given |= {"median": True} if median else {}
+    if patient_key is not None:
+        given["patient_key"] = secret(Path(patient_key), to, console)
+    found = entries(source, dataset, given, console) if dataset else files(source, to, labels, given)
     if labels is not None:
-        folder = source if source.is_dir() else source.parent
-        known = said_of([item.file for item in items], Path(labels), folder, console)
-        items = [replace(item, known=said) for item, said in zip(items, known)]
-    return _build(items[:limit], to, given, workers, console)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One record to be read: an entry of a database, or a file of one's own at `path`.
-
-    file  what ids in a label file are compared with
-    """
-
-    name: str
-    file: str
-    entry: datasets.Entry | None = None
-    path: str = ""
-    source: str = ""
-    known: Known | None = None
-
-    def read(self, given: dict) -> Record:
-        """`given`: what a file of one's own may not say itself."""
-        if self.entry is not None:
-            record = datasets.read(self.entry)
-        else:
-            record = formats.read(self.path, **given).but(id=self.name, source=self.source)
-        return self.known.of(record) if self.known else record
+        found = found.with_labels(Path(labels), source if source.is_dir() else source.parent, console)
+    account = partial(_account.write, to, source, found=found, given=given)
+    return _build(found.items[:limit], to, given, workers, account, console)
 
 
 def _database(source: Path) -> str | None:
@@ -98,54 +85,7 @@ def _database(source: Path) -> str | None:
     return next(iter(places), None)
 
 
-def _entries(source: Path, dataset: str, given: dict, console: Console) -> list[Item]:
-    """The records of a public database."""
-    module = plugs.find("datasets", dataset)
-    console.print(f"{module.NAME}, licence: {module.LICENCE}. Cite: {module.CITATION}", style="dim")
-    return [Item(entry.id, entry.id, entry) for entry in datasets.entries(dataset, source, **given)]
-
-
-def _files(source: Path, to: Path, labels: Path | None, given: dict) -> list[Item]:
-    """The ECG files under a folder; a record is called by its path, without ending where that is enough."""
-    formats.understand(given)
-    if (source / HEAD).exists():
-        raise UsageError(f"{source}: this is a store already; give it to adapt, evaluate or embed")
-    stores = _stores(source, to)
-    paths = [path for path in formats.find(source) if not (_same(path, labels) or stores & {*path.parents})]
-    if not paths:
-        kinds = ", ".join(formats.supported().values())
-        raise InputError(f"{source}: no ECG file in it that ecgraft reads ({kinds})")
-    folder = source if source.is_dir() else source.parent
-    files = [path.relative_to(folder) for path in sorted({*paths, *_suspects(source, paths, stores, labels)})]
-    stems = Counter(file.with_suffix("") for file in files)
-    names = [file if stems[file.with_suffix("")] > 1 else file.with_suffix("") for file in files]
-    own = folder.resolve().name
-    return [
-        Item(name.as_posix(), file.as_posix(), path=str(folder / file), source=own) for name, file in zip(names, files)
-    ]
-
-
-def _suspects(source: Path, paths: list[Path], stores: set[Path], labels: Path | None) -> list[Path]:
-    """Files that look like no ECG but end like one: to be listed as broken rather than overlooked."""
-    endings, found = {path.suffix.lower() for path in paths}, set(paths)
-    alike = (p for p in source.rglob("*") if p.suffix.lower() in endings and p not in found and p.is_file())
-    alike = (p for p in alike if not (formats.hidden(p.relative_to(source)) or stores & {*p.parents}))
-    return [p for p in alike if not _same(p, labels) and formats.detect(p) is None]
-
-
-def _stores(source: Path, to: Path) -> set[Path]:
-    """Stores that lie inside the folder, the one to be written among them: their arrays are no files of one's own."""
-    inside = {head.parent for head in source.rglob(HEAD)} if source.is_dir() else set()
-    if to.resolve().is_relative_to(source.resolve()):
-        inside.add(source / to.resolve().relative_to(source.resolve()))
-    return inside
-
-
-def _same(path: Path, labels: Path | None) -> bool:
-    return labels is not None and labels.exists() and path.samefile(labels)
-
-
-def _build(items: list[Item], to: Path, given: dict, workers: int | None, console: Console) -> Store:
+def _build(items: list[Item], to: Path, given: dict, workers: int | None, account: Callable, console: Console) -> Store:
     size = min(CHUNK, max(SMALLEST, ceil(len(items) / SHARES)))
     chunks = [items[at : at + size] for at in range(0, len(items), size)]
     with Building(to, {"import": _digest(items, given), "chunk": size}) as building:
@@ -153,13 +93,16 @@ def _build(items: list[Item], to: Path, given: dict, workers: int | None, consol
             console.print(f"{to}: all of these records are in it already")
             return Store(to)
         _read(chunks, building, given, workers or (1 if len(items) < FEW else None), console)
-        skipped, notes = building.skipped(), building.notes()
+        skipped, notes, lines = building.skipped(), building.notes(), building.account()
         if len(skipped) == len(items):
             building.discard()
             raise InputError(f"none of {len(items)} records could be read. The first: {skipped[0][1]}")
+        page = account(lines) if lines else None
         head = building.publish()
     before = 0 if building.old is None else building.old["records"]
     _report(to, head["records"], before, len(items) - len(skipped), skipped, notes, console)
+    if page:
+        console.print(f"  what was understood of each file: {page}")
     return Store(to)
 
 
@@ -189,10 +132,14 @@ class _Importer:
                 self.writer.add(record)
             except InputError as error:
                 self.writer.skip(item.name, str(error))
+                line = _account.refused(item, str(error))
             else:
                 for kind, text in NOTES.items():
                     if kind in record.extra:
                         self.writer.note(f"{text}: {record.extra[kind]}")
+                line = _account.line(item, record) if item.path else {}
+            if item.path:
+                self.writer.tell(line)
         self.writer.finish(number)
         return len(items)
 

@@ -15,7 +15,10 @@ What it has to tell beside the record goes into `Record.extra` by `told`.
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -60,18 +63,54 @@ def supported() -> dict[str, str]:
     return {name: module.TITLE for name, module in _modules().items()}
 
 
-def find(folder) -> list[Path]:
-    """The ECG files under a folder (or the file itself), sorted; a record of several files comes once."""
+def write(record: Record, path, format: str | None = None) -> list[Path]:
+    """Writes a record as the format that the ending of `path` names, or as `format`; returns the files, the one to read
+    first. They are made beside and then renamed. UsageError where one is there already or no format has the ending.
+    """
+    path = Path(path)
+    module = plugs.find("formats", format) if format else _written_as(path)
+    if not hasattr(module, "write"):
+        kinds = ", ".join(written())
+        raise UsageError(f"{path}: ecgraft reads {module.TITLE} but does not write it; it writes {kinds}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as beside, naming(path):
+        made = module.write(record, Path(beside) / path.name)
+        placed = [path.parent / file.name for file in made]
+        there = [file for file in placed if file.exists()]
+        if there:
+            raise UsageError(f"{there[0]} is there already; remove it or write to another place")
+        for file, place in reversed(list(zip(made, placed))):
+            os.replace(file, place)
+    return placed
+
+
+def written() -> dict[str, str]:
+    """Name ending -> the format that is written under it."""
+    writers = {name: module for name, module in _modules().items() if hasattr(module, "write")}
+    return {ending: name for name, module in writers.items() for ending in module.ENDINGS}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The files under a folder, sorted; hidden ones are left out."""
+
+    ecgs: list[Path]  # one for each record, or file of records
+    parts: list[Path]  # what belongs to one of them: signal and annotation files
+    others: list[Path]  # what no format claims
+
+
+def survey(folder) -> Survey:
+    """What lies under a folder (or is the file itself)."""
     folder = Path(folder)
     header = folder.with_name(folder.name + ".hea")
     if not folder.exists() and header.is_file():
-        return [header]
+        return Survey([header], [], [])
     if not folder.exists():
         raise InputError(f"{folder}: no such file or folder")
     if folder.is_file():
-        return [folder]
+        return Survey([folder], [], [])
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p.relative_to(folder)))
-    found, parts = [], set()
+    found, others, parts = [], [], set()
     for path in paths:
         try:
             module = detect(path)
@@ -79,9 +118,23 @@ def find(folder) -> list[Path]:
             found.append(path)
             continue
         if module:
-            found.append(path)
             parts.update(module.parts(path) if hasattr(module, "parts") else ())
-    return [path for path in found if path not in parts]
+        (found if module else others).append(path)
+    kept = [path for path in found if path not in parts]
+    return Survey(kept, [p for p in paths if p in parts], [p for p in others if p not in parts])
+
+
+def find(folder) -> list[Path]:
+    """The ECG files under a folder (or the file itself), sorted; a record of several files comes once."""
+    return survey(folder).ecgs
+
+
+def count(path, **given) -> int:
+    """How many records a file holds, as `index` counts them; 1 where its format has one a file."""
+    path, options = Path(path), understand(given)
+    module = _which(path)
+    with reading(path, module.TITLE):
+        return module.count(path, options) if hasattr(module, "count") else 1
 
 
 def hidden(path: Path) -> bool:
@@ -144,6 +197,15 @@ def naming(path):
 @cache
 def _modules() -> dict:
     return {name: importlib.import_module(f"ecgraft.formats.{name}") for name in plugs.names("formats")}
+
+
+def _written_as(path: Path):
+    """The module that writes files of a name's ending."""
+    endings = written()
+    name = endings.get(path.suffix.lower())
+    if name is None:
+        raise UsageError(f"{path}: the ending says the format; use one of {', '.join(endings)}")
+    return _modules()[name]
 
 
 def _which(path: Path):

@@ -131,6 +131,10 @@ class Building:
         """What was assumed, and about how many records."""
         return sum((Counter(self._remarks(number)["notes"]) for number in self._numbers()), Counter())
 
+    def account(self) -> list[dict]:
+        """What is to be said of each file, in order."""
+        return [line for number in self._numbers() for line in self._remarks(number).get("account", [])]
+
     def publish(self) -> dict:
         """The old records and all finished chunks become the store; returns what store.json says.
 

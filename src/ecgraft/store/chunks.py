@@ -55,7 +55,7 @@ class ChunkWriter:
         self._begin()
 
     def _begin(self) -> None:
-        self.table, self.skipped, self.notes = TableBuilder(), [], Counter()
+        self.table, self.skipped, self.notes, self.account = TableBuilder(), [], Counter(), []
 
     def __len__(self) -> int:
         return len(self.table)
@@ -75,13 +75,18 @@ class ChunkWriter:
         """Notes something that was assumed about a record."""
         self.notes[text] += 1
 
+    def tell(self, line: dict) -> None:
+        """Keeps what the account of an import is to say of a file."""
+        self.account.append(line)
+
     def finish(self, number: int) -> tuple[int, int]:
         """Puts the chunk in place at once; returns how many records it has and how many were skipped."""
         self.shards.flush()
         beside = self.store / BUILDING / f"part-{uuid.uuid4().hex[:16]}"
         beside.mkdir()
         self.table.save(beside)
-        (beside / REMARKS).write_text(json.dumps({"skipped": self.skipped, "notes": self.notes}), encoding="utf-8")
+        remarks = {"skipped": self.skipped, "notes": self.notes, "account": self.account}
+        (beside / REMARKS).write_text(json.dumps(remarks), encoding="utf-8")
         os.rename(beside, chunk_folder(self.store, number))
         done = len(self.table), len(self.skipped)
         self._begin()

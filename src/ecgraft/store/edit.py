@@ -13,7 +13,7 @@ from ..record import InputError, UsageError
 from .build import Building
 from .chunks import Shards
 from .join import Part, new_ones, without
-from .layout import HEAD, SAMPLE, SIGNALS, SKIPPED, map_samples, read_head, size_of
+from .layout import ACCOUNT, HEAD, SAMPLE, SIGNALS, SKIPPED, map_samples, read_head, size_of
 from .read import Store
 
 
@@ -45,8 +45,8 @@ def _copied(store: Store, to: Path) -> Part:
 def remove_patient(path: Path | str, patient: str) -> int:
     """Removes every record of a patient; returns how many there were.
 
-    Shards and table are written anew without them, prepared caches and skipped.csv are deleted: no copy of their
-    samples, texts or labels is left in the folder. (What a drive or a backup keeps is beyond this.)
+    Shards and table are written anew without them, prepared caches, skipped.csv and import-report.* are deleted: no
+    copy of their samples, texts or labels is left in the folder. (What a drive or a backup keeps is beyond this.)
     """
     path = Path(path)
     read_head(path)  # is there a store at all?
@@ -59,7 +59,8 @@ def remove_patient(path: Path | str, patient: str) -> int:
         if len(gone) == len(store):
             raise InputError(f"{path}: it has no other patients; delete the folder instead")
         kept = np.setdiff1d(np.arange(len(store)), gone)
-        (path / SKIPPED).unlink(missing_ok=True)
+        for account in (path / SKIPPED, *path.glob(ACCOUNT)):
+            account.unlink(missing_ok=True)
         head = building.replace([_moved(store, kept)])
     left = {p.name for p in (path / SIGNALS).iterdir()} - set(head["categories"]["shard"])
     if left or len(list(path.glob("table-*"))) > 1:

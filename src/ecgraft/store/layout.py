@@ -30,6 +30,7 @@ CACHE = "cache"
 BUILDING = ".building"
 LOCK = ".lock"
 SKIPPED = "skipped.csv"
+ACCOUNT = "import-report.*"  # what an import says of each file
 MISSING = -32768  # code of "no sample"
 SAMPLE = np.dtype("<i2")
 

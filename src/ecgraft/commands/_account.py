@@ -1,0 +1,125 @@
+"""The account of an import of one's own files: what was understood of each, in import-report.csv and .html."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from .. import formats
+from ..record import Record
+from ..report import Page
+from ..signal import quality
+from ._items import Found, Item
+
+NAME = "import-report"
+COLUMNS = ("file", "record", "status", "format", "leads", "rate", "seconds", "unit", "resolution", "median", "assumed")
+COLUMNS += ("derived", "skipped", "doubts", "reason")
+READ, REFUSED, OTHER = "read", "refused", "no ECG"  # status
+KIND = ("format", "leads", "rate", "unit", "resolution")  # files that agree in these were made alike
+DRAWN, LISTED, DOUBTS = 6, 500, 6  # ECGs drawn, rows of a table on the page, findings of a record
+NOTES = {"assumed": "What was assumed", "derived": "What was computed", "skipped": "What was left out"}
+MEANING = {
+    "assumed": "The files do not say it, so it was taken for granted; where that is wrong, give it as an option.",
+    "derived": "It is not in the files, but follows from what is in them.",
+    "skipped": "It is in the files and not in the store.",
+}
+
+
+def line(item: Item, record: Record) -> dict:
+    """What was understood of a record, and what looks wrong with it."""
+    told = {key: record.extra.get(key, "") for key in COLUMNS if key in formats.TOLD}
+    return told | {
+        "file": item.path,
+        "record": item.name,
+        "status": READ,
+        "leads": " ".join(record.leads),
+        "rate": f"{record.rate:g}",
+        "seconds": f"{record.seconds:.3f}".rstrip("0").rstrip("."),
+        "doubts": "; ".join(quality.findings(record)[:DOUBTS]),
+    }
+
+
+def refused(item: Item, reason: str) -> dict:
+    return {"file": item.path, "record": item.name, "status": REFUSED, "reason": reason}
+
+
+def write(to: Path, source: Path, lines: list[dict], found: Found, given: dict) -> Path:
+    """Writes both files into the folder `to`; returns the page's path."""
+    folder = source if source.is_dir() else source.parent
+    lines = lines + [{"file": str(path), "status": OTHER} for path in found.others]
+    for one in lines:
+        one["file"] = Path(one["file"]).relative_to(folder).as_posix()
+    path = to / f"{NAME}.csv"
+    beside = path.with_name(path.name + ".new")
+    with open(beside, "w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, restval="")
+        table.writeheader()
+        table.writerows(lines)
+    os.replace(beside, path)
+    path = path.with_suffix(".html")
+    page(to.name, source, lines, found, given).write(beside)
+    os.replace(beside, path)
+    return path
+
+
+def page(store: str, source: Path, lines: list[dict], found: Found, given: dict) -> Page:
+    """What a person should look at before they trust the store."""
+    read, bad, others = ([one for one in lines if one["status"] == status] for status in (READ, REFUSED, OTHER))
+    made = Page(f"Import of {source.resolve().name}", "what was understood of each file", level="")
+    said = {name: value for name, value in given.items() if name not in ("patient_key", "median")}
+    made.facts({"store": store, "given": ", ".join(f"{k} {v}" for k, v in said.items()) or "nothing"})
+    made.facts({"patients": "hashes under the key" if "patient_key" in given else "not kept (see --patient-key)"})
+    made.facts({"beats": "median beats in place of the rhythm" if "median" in given else "the rhythm, no median beats"})
+    made.highlight("records read", len(read))
+    made.highlight("files refused", len(bad))
+    doubtful = [one for one in read if one["doubts"]]
+    made.highlight("look doubtful", len(doubtful))
+    made.highlight("files that are no ECG", len(others))
+    groups = Counter(tuple(one[key] for key in KIND) for one in read)
+    made.section("What was understood", "Names of files stand on this page as they are: look before you pass it on.")
+    made.table(
+        ["format", "leads", "Hz", "unit in the file", "mV per step", "records"],
+        [[kind[0], _short(kind[1]), *kind[2:], count] for kind, count in groups.most_common(LISTED)],
+    )
+    _draw(made, read, groups, found, given)
+    for key, title in NOTES.items():
+        counted = Counter(part for one in read for part in one[key].split("; ") if part)
+        if counted:
+            made.section(title, MEANING[key])
+            made.table(["", "records"], counted.most_common(LISTED))
+    if bad:
+        made.section("What was refused")
+        made.table(["file", "why"], [[one["file"], _short(one["reason"], 300)] for one in bad[:LISTED]], _more(bad))
+    if doubtful:
+        made.section("What looks doubtful", "Read, but a person should look: a wrong unit or gain shows here first.")
+        made.table(["record", ""], [[one["record"], one["doubts"]] for one in doubtful[:LISTED]], _more(doubtful))
+    if others:
+        endings = Counter(Path(one["file"]).suffix.lower() or "no ending" for one in others)
+        made.section("No ECGs", ", ".join(f"{ending} {count}" for ending, count in endings.most_common(20)))
+    made.section("Every record")
+    rows = [[one["record"], one["format"], _short(one["leads"]), one["rate"], one["seconds"]] for one in read[:LISTED]]
+    made.table(["record", "format", "leads", "Hz", "s"], rows, _more(read))
+    return made
+
+
+def _draw(made: Page, read: list[dict], groups: Counter, found: Found, given: dict) -> None:
+    """The first record of each kind, read once more."""
+    items = {item.name: item for item in found.items}
+    first: dict[tuple, Item] = {}
+    for one in read:
+        first.setdefault(tuple(one[key] for key in KIND), items[one["record"]])
+    for kind, _ in groups.most_common(DRAWN):
+        record = first[kind].read(given)
+        made.ecg(record.but(waves=None, scored=None), caption=f"{kind[0]}: {record.id}")
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _more(rows: Iterable) -> str:
+    rows = list(rows)
+    return f"the first {LISTED} of {len(rows):,}; {NAME}.csv has all" if len(rows) > LISTED else ""
