@@ -92,7 +92,7 @@ def test_patients_are_hashes_under_the_key(tmp_path, capsys):
     folder, key = tmp_path / "clinic", tmp_path / "keys" / "clinic.key"
     folder.mkdir()
     for i, number in enumerate(("12345", "12345", "67890")):
-        made_muse.save(folder / f"e{i}.xml", ecg(i), 250.0, ("I", "II"), patient=number)
+        made_muse.save(folder / f"e{i}.xml", ecg(i), 250.0, ("I", "II"), patient=f"<PatientID>{number}</PatientID>")
     assert set(ingest(folder, to=tmp_path / "without", **QUIET).column("patient")) == {""}
     store = ingest(folder, to=tmp_path / "s", patient_key=key)
     assert "Keep it" in capsys.readouterr().err and len(key.read_text().strip()) == 64

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import wfdb
 
-from ecgraft.datasets import _annotations as annotations
 from ecgraft.datasets import _lists as lists
+from ecgraft.formats import _annotations as annotations
 from ecgraft.formats import reading
 from ecgraft.record import QRS, InputError, P, T
 

@@ -69,8 +69,12 @@ def test_median_and_index_are_answered(tmp_path, name):
 @pytest.mark.parametrize("name", FORMATS)
 def test_variants_are_read_and_counted(tmp_path, name):
     for path in encoder(name).variants(tmp_path):
-        count = formats.count(path, **(GIVEN | {"leads": None}))
-        assert isinstance(formats.read(path, format=name, index=count - 1, rate=250, unit="mV"), Record)
+        count = formats.count(path, rate=250, unit="mV")
+        given = {"rate": 250, "unit": "mV", "index": count - 1}
+        try:
+            assert isinstance(formats.read(path, format=name, **given), Record)
+        except InputError as error:  # there may be nothing but a median beat
+            assert "--median" in str(error) and formats.read(path, format=name, median=True, **given)
 
 
 def test_find_lists_every_record_once(tmp_path):

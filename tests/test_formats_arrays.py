@@ -1,6 +1,7 @@
 """NPY, NPZ and MATLAB: shapes, names, and files that are not what they seem."""
 
 import io
+import struct
 import zipfile
 import zlib
 
@@ -8,7 +9,10 @@ import numpy as np
 import pytest
 import scipy.io
 
+import made_mat
+import made_npy
 from ecgraft import formats
+from ecgraft.formats import _arrays
 from ecgraft.record import LEADS, InputError
 
 X = np.random.default_rng(2).normal(size=(12, 300))
@@ -58,8 +62,10 @@ def test_what_is_missing_is_said_with_its_option(tmp_path, missing, option):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((3, 4, 5)), "one record a file"),
-        (np.zeros((100, 100)), "one record a file"),
+        (np.zeros((3, 4, 5)), r"3 records of 4 leads and 5 samples; take one with index \(--index 0 to 2\), or import"),
+        (np.zeros((100, 100)), r"100 records of 1 leads"),
+        (np.zeros((3, 100, 100)), "shape 3 x 100 x 100; it must be"),
+        (np.zeros((2, 3, 4, 5)), "shape 2 x 3 x 4 x 5; it must be"),
         (np.zeros((12, 0)), "no array of numbers"),
         (np.zeros((12, 9), complex), "no array of numbers"),
         (np.array([["a", "b"]]), "no array of numbers"),
@@ -106,6 +112,8 @@ def test_an_npz_that_announces_too_much_is_refused_before_it_is_unpacked(tmp_pat
 
 def test_an_npz_that_announces_more_than_it_holds(tmp_path):
     with pytest.raises(InputError, match="is it complete"):
+        formats.read(bomb(tmp_path, 12 * 10**5), **GIVEN)
+    with pytest.raises(InputError, match="no ECG is compressed so much"):
         formats.read(bomb(tmp_path, 12 * 10**6), **GIVEN)
 
 
@@ -161,5 +169,126 @@ def test_matlab_files_that_are_broken(tmp_path):
         with pytest.raises(InputError, match=r"r\.mat"):
             formats.read(tmp_path / "r.mat", **GIVEN)
     (tmp_path / "r.mat").write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(600))
-    with pytest.raises(InputError, match="save it in MATLAB with -v7"):
+    with pytest.raises(InputError, match="not HDF5; it lacks the signature"):
         formats.read(tmp_path / "r.mat", **GIVEN)
+
+
+STACK = np.random.default_rng(3).normal(size=(5, 12, 300))
+
+
+def written(folder, kind: str, stack, **said):
+    if kind == "npy":
+        return made_npy.save(folder / "r", stack, 0, ())
+    if kind == "npy, Fortran":
+        return made_npy.save(folder / "r", stack, 0, (), fortran=True)
+    if kind.startswith("npz"):
+        return made_npy.npz(folder / "r", packed=kind == "npz packed", ecg=stack, y=np.arange(len(stack)), **said)
+    said = {name: np.asarray(value, object) if name == "leads" else value for name, value in said.items()}
+    if kind == "mat 7.3":
+        return made_mat.mat73(folder / "r", data=stack, **{n: list(v) if n == "leads" else v for n, v in said.items()})
+    return made_mat.mat(folder / "r", packed=True, data=stack, **said)
+
+
+@pytest.mark.parametrize("kind", ["npy", "npy, Fortran", "npz packed", "npz plain", "mat", "mat 7.3"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_stack_is_counted_and_read_one_by_one(tmp_path, kind, turned):
+    stack = STACK.transpose(0, 2, 1) if turned else STACK
+    path = written(tmp_path, kind, stack, fs=500.0, leads=list(LEADS))
+    assert formats.count(path) == 5
+    for i in (0, 4, 2):
+        record = formats.read(path, index=i, **GIVEN)
+        np.testing.assert_array_equal(record.signal, STACK[i].astype(np.float32))
+        assert (record.id, record.leads) == (f"r-{i}", LEADS)
+        assert record.extra["assumed"].startswith(
+            f"axes are records, {'samples, leads' if turned else 'leads, samples'}"
+        )
+    with pytest.raises(InputError, match="5 records of 12 leads and 300 samples; take one with index"):
+        formats.read(path, **GIVEN)
+    with pytest.raises(InputError, match="no record 5; there are 5"):
+        formats.read(path, index=5, **GIVEN)
+
+
+def test_what_is_said_of_each_record_of_a_stack(tmp_path):
+    said = {
+        "age": [50, 60, 70, 80, 300],
+        "sex": list("FMFM?"),
+        "fs": [100, 200, 300, 400, 500],
+        "patient": list("abcde"),
+    }
+    path = made_npy.npz(tmp_path / "r", signal=STACK, leads=LEADS, unit="mV", **said)
+    records = [formats.read(path, index=i, patient_key="0123456789abcdef") for i in range(5)]
+    assert [r.age for r in records] == [50, 60, 70, 80, None] and [r.sex for r in records] == ["F", "M", "F", "M", None]
+    assert [r.rate for r in records] == said["fs"] and len({r.patient for r in records}) == 5
+
+
+@pytest.mark.parametrize(
+    ("shape", "leads", "expected"),
+    [  # records (None: one), leads, samples, whether samples stand before leads
+        ((12, 5000), None, (None, 12, 5000, False)),
+        ((5000, 12), None, (None, 12, 5000, True)),
+        ((12, 8), 8, (None, 8, 12, True)),
+        ((300,), None, (None, 1, 300, False)),
+        ((1, 12, 300), None, (None, 12, 300, False)),
+        ((1, 1, 300), None, (None, 1, 300, False)),
+        ((300, 12, 1), None, (None, 12, 300, True)),
+        ((12, 300, 1), 12, (None, 12, 300, False)),
+        ((20, 300, 1), None, (20, 1, 300, True)),
+        ((20, 1, 300), None, (20, 1, 300, False)),
+        ((20, 300), 1, (20, 1, 300, False)),
+        ((100, 300), None, (100, 1, 300, False)),
+        ((7, 12, 8), 8, (7, 8, 12, True)),
+        ((7, 12, 12), None, (7, 12, 12, False)),
+        ((7, 5000, 2), None, (7, 2, 5000, True)),
+        ((7, 1, 12, 300), None, (7, 12, 300, False)),
+    ],
+)
+def test_axes(shape, leads, expected):
+    found = _arrays.axes(shape, ("I",) * leads if leads else None, "here")
+    assert (found.count, found.leads, found.samples, found.turned) == expected
+
+
+def test_one_record_of_a_mapped_stack_is_read_alone(tmp_path):
+    """A file of 2 GB that has holes: to read all of it would take seconds and memory."""
+    head = made_npy.npy(np.zeros((1, 12, 1000)), "<f4")[: -4 * 12000].replace(b"(1, 12, 1000)", b"(40000, 12, 1000)")
+    with open(tmp_path / "r.npy", "wb") as file:
+        file.write(head.replace(b"    \n", b"\n"))
+        file.seek(128 + 4 * 12000 * 39_999)
+        file.write(np.full((12, 1000), 2, "<f4").tobytes())
+    assert formats.count(tmp_path / "r.npy") == 40_000
+    record = formats.read(tmp_path / "r.npy", index=39_999, **GIVEN)
+    assert record.signal.shape == (12, 1000) and (record.signal == 2).all()
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f8", "<i2", ">i2"])
+def test_numbers_are_scaled_to_the_last_bit(tmp_path, dtype):
+    values = np.round(1000 * X[0]).astype(dtype)
+    path = made_npy.save(tmp_path / "r", values, 0, (), dtype=dtype)
+    record = formats.read(path, rate=100, unit="uV")
+    np.testing.assert_array_equal(record.signal[0], (values.astype(np.float64) / 1000).astype(np.float32))
+
+
+def test_numbers_that_float32_lacks_are_missing(tmp_path):
+    record = formats.read(made_npy.save(tmp_path / "r", [1.0, 1e300, -np.inf], 0, ()), rate=100, unit="mV")
+    np.testing.assert_array_equal(record.signal, [[1, np.nan, np.nan]])
+    assert "without end" in record.extra["assumed"]
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_matlab_7_3(tmp_path, libver):
+    said = {"fs": 360.0, "Unit": "uV", "leads": ["MLII", "V1", "CM5"], "age": 33.0, "sex": "male"}
+    for variables in ({"val": 1000 * X[:3], **said}, {"ECG": {"data": 1000 * X[:3], **said}}):
+        record = formats.read(made_mat.mat73(tmp_path / "r", libver, **variables))
+        np.testing.assert_array_equal(record.signal, (1000 * X[:3] / 1000).astype(np.float32))
+        assert (record.rate, record.leads, record.age, record.sex) == (360, ("II", "V1", "CM5"), 33, "M")
+
+
+def test_matlab_4_text_and_order(tmp_path):
+    """By hand: a text, and a matrix of big-endian int16 in columns."""
+    text = struct.pack(">5i", 1051, 1, 2, 0, 5) + b"unit\0" + b"uV"
+    data = text + struct.pack(">5i", 1030, 2, 3, 0, 4) + b"val\0" + struct.pack(">6h", 1, 4, 2, 5, 3, 6)
+    (tmp_path / "r.mat").write_bytes(data)
+    record = formats.read(tmp_path / "r.mat", rate=100, leads="I,II")
+    np.testing.assert_array_equal(record.signal, np.float32([[0.001, 0.002, 0.003], [0.004, 0.005, 0.006]]))
+    (tmp_path / "r.mat").write_bytes(data[:-1])
+    with pytest.raises(InputError, match="cut short"):
+        formats.read(tmp_path / "r.mat", rate=100, leads="I,II")

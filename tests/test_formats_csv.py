@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+import made_csv as made
 from ecgraft import formats
-from ecgraft.record import InputError
+from ecgraft.formats import _columns
+from ecgraft.record import InputError, Record
 
 X = np.round(np.random.default_rng(3).normal(size=(200, 3)), 3)
 LEADS = ("I", "II", "V1")
@@ -123,3 +127,155 @@ def test_tables_that_are_no_ecg(tmp_path, case):
 def test_lists_of_databases_are_not_taken_for_ecgs(shared_data):
     lists = ["ptb-xl/ptbxl_database.csv", "ludb/ludb.csv", "cpsc2018/REFERENCE.csv", "code15/exams.csv"]
     assert [formats.detect(shared_data / name) for name in lists] == [None] * 4
+
+
+MICROVOLT = np.round(100 * X[:, 0], 3)
+VERDICTS = {"en": "sinusRhythm", "de": "atrialFibrillation", "fr": "sinusRhythm", "es": "inconclusiveOther"}
+RATES = {"en": 512, "de": 511.562, "fr": 511.4, "es": 512, "ja": 512}
+
+
+@pytest.mark.parametrize("point", [".", ","])
+@pytest.mark.parametrize("language", made.APPLE)
+def test_exports_of_apples_health_app(tmp_path, language, point):
+    path = made.apple(tmp_path / "r", MICROVOLT, language, point)
+    record = formats.read(path, patient_key="0123456789abcdef")
+    np.testing.assert_array_equal(record.signal[0], (MICROVOLT / 1000).astype(np.float32))
+    assert (record.rate, record.leads, record.age) == (RATES[language], ("I",), 24)
+    assert record.labels == {f"apple:{VERDICTS.get(language, 'sinusRhythm')}": 1}
+    assert record.report == made.APPLE[language].split("|")[-3]
+    assert record.extra["device"] == "Apple Watch7,12" and record.extra["derived"] == "age from the date of birth"
+    assert not [word for word in ("Testman", "2002", "2026") if word in repr(record)]
+    assert record.patient and formats.read(path).patient is None
+    english = formats.read(made.apple(tmp_path / "e", MICROVOLT), patient_key="0123456789abcdef")
+    assert english.patient == record.patient  # whatever language the date of birth is in
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [
+        ("Atrial Fibrillation - High Heart Rate", {"apple:atrialFibrillation": 1}),
+        ("Heart Rate Over 120", {"apple:inconclusiveHighHeartRate": 1}),
+        ("Poor Recording", {"apple:inconclusivePoorReading": 1}),
+        ("High Heart Rate - No Atrial Fibrillation Detected", {}),
+        ("Something new", {}),
+    ],
+)
+def test_verdicts_of_apple(tmp_path, verdict, code):
+    path = made.apple(tmp_path / "r", MICROVOLT)
+    path.write_text(path.read_text(encoding="utf-8").replace("Sinus Rhythm", verdict), encoding="utf-8")
+    record = formats.read(path)
+    assert record.labels == code and record.report == verdict
+
+
+HEADS = {
+    "colon": ("Device: X7\nSampling frequency: 500\nUnits: mV\nLeads: I, II, V1\n", 500),
+    "equals": ("fs=250\nunit=mV\nleads=I II V1\n", 250),
+    "blank": ("# rate 360\n# ECG in mV\n# unit: mV\nI,II,V1\n", 360),
+    "comma": ("Sample Rate [Hz],128\nUnit,mV\nI,II,V1\n", 128),
+    "kilohertz": ("% sampling rate = 0.5 kHz\nI (mV),II (mV),V1 (mV)\n", 500),
+    "interval": ("Sampling interval (ms): 4\nunit: mV\nI,II,V1\n", 250),
+    "of PhysioNet": ("'sample interval','MLI','MLII','V1'\n'0.00277778 sec','mV','mV','mV'\n", 360),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_lines_above_the_table_say_rate_unit_and_leads(tmp_path, kind):
+    head, rate = HEADS[kind]
+    check(formats.read(table(tmp_path, head, time=str if kind == "of PhysioNet" else None)), rate)
+
+
+@pytest.mark.parametrize(("said", "step"), [("Gain: 200 adu/mV", 1 / 200), ("Resolution: 5 uV/LSB", 0.005)])
+def test_a_gain_scales_numbers_without_unit(tmp_path, said, step):
+    whole = np.round(100 * X)
+    record = formats.read(table(tmp_path, f"fs: 100\n{said}\nAge: 54\nSex: female\nI,II,V1\n", values=whole))
+    np.testing.assert_allclose(record.signal, whole.T * step, rtol=1e-6)
+    assert (record.extra["resolution"], record.age, record.sex) == ("0.005", 54, "F")
+
+
+def test_a_logger_of_polar(tmp_path):
+    """Three columns of times: the phone's clock, which jitters, the sensor's, and milliseconds."""
+    head = "Phone timestamp;sensor timestamp [ns];timestamp [ms];ecg [uV]\n"
+    rows = [
+        f"2021-05-16T08:08:{40 + i // 130}.{i // 73 * 73 * 1000 // 130 % 1000:03d};{599636646177065964 + i * 7692308}"
+        f";{i * 1000 / 130:.6f};{i * i % 977}"
+        for i in range(500)
+    ]
+    record = formats.read(made.write(tmp_path / "r", head + "\n".join(rows)), leads="I")
+    assert (record.rate, record.leads) == (130, ("I",))
+    np.testing.assert_array_equal(record.signal[0], (np.arange(500) ** 2 % 977 / 1000).astype(np.float32))
+
+
+def test_one_time_for_every_few_samples(tmp_path):
+    path = table(tmp_path, "timestamp [ms],I,II,V1\n", time=lambda i: str(i // 16 * 125))
+    check(formats.read(path, unit="mV"), 128)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate"),
+    [
+        (np.arange(500) / 499.9, 499.9),  # more digits than a table has
+        (np.round(np.arange(500) / 499.9, 6), 499.9),
+        (np.round(np.arange(500) / 360, 3), 360),  # whole within what its digits can mean
+        (np.arange(500) * 0.002 + np.random.default_rng(0).uniform(0, 5e-4, 500), 500),  # jitter
+        (np.round(np.arange(40) / 511.4, 9), 511.4),
+    ],
+)
+def test_a_rate_is_as_precise_as_the_times(times, rate):
+    assert _columns.rate_of(times, 1.0, "here") == pytest.approx(rate, rel=0)
+
+
+ANY = st.lists(st.floats(width=32, allow_infinity=False), min_size=1, max_size=30)
+LEAD = st.sampled_from(["I", "II", "V1", "CM5", "ECG (chest), left", 'a "b"', "X;y", "V1-2"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ANY, min_size=1, max_size=4), st.floats(0.1, 1e5), st.sampled_from([".csv", ".tsv"]), st.data())
+def test_what_is_written_is_read_back_bit_for_bit(tmp_path, rows, rate, ending, data):
+    x = np.array([(row * 30)[: len(rows[0])] for row in rows], np.float32)
+    leads = data.draw(st.lists(LEAD, min_size=len(x), max_size=len(x), unique=True))
+    (path,) = formats.csv.write(Record(x, rate, leads), tmp_path / f"r{ending}")
+    record = formats.read(path)
+    assert record.leads == tuple(leads) and record.rate == rate
+    np.testing.assert_array_equal(np.isnan(record.signal), np.isnan(x))
+    kept = ~np.isnan(x)
+    assert record.signal[kept].tobytes() == x[kept].tobytes()
+
+
+def test_what_is_written_by_hand(tmp_path):
+    x = np.array([[0.1, np.nan, -2.5], [1e-7, 3, 0.25]], np.float32)
+    formats.write(Record(x, 500, ("II", "V1")), tmp_path / "r.csv")
+    lines = ["time (s),II (mV),V1 (mV)", "0.000,0.1,1e-07", "0.002,,3.0", "0.004,-2.5,0.25"]
+    assert (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines() == lines
+    formats.write(Record(x[:, :1], 499.7, ("II", "V1")), tmp_path / "s.tsv")
+    lines = ["# Sampling rate: 499.7 Hz", "time (s)\tII (mV)\tV1 (mV)", "0.000000000000\t0.1\t1e-07"]
+    assert (tmp_path / "s.tsv").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_rows_that_are_longer_than_the_first_are_an_error(tmp_path, recwarn):
+    path = made.write(tmp_path / "r", "I,II\n" + "1,2,3\n" + "1,2\n" * 30)
+    with pytest.raises(InputError, match=r"r\.csv"):
+        formats.read(path, rate=100, unit="mV")
+    assert not recwarn.list
+
+
+def test_a_row_per_record_with_a_list_in_a_cell(tmp_path):
+    """As Withings exports ECGs (the unit is not in the file), and Fitbit."""
+    rows = [
+        f'ECG,2024-01-0{i + 1} 10:00:00,{300 + i},30,1,"{(1000 * X[:, i]).round().astype(int).tolist()}"'
+        for i in range(3)
+    ]
+    path = made.write(tmp_path / "signal", "Type,Date,Frequency,Duration,Wear Position,Signal\n" + "\n".join(rows))
+    assert formats.count(path) == 3
+    for i in (0, 2, 1):
+        record = formats.read(path, index=i, unit="uV")
+        np.testing.assert_array_equal(record.signal[0], ((1000 * X[:, i]).round() / 1000).astype(np.float32))
+        assert (record.rate, record.leads, record.id) == (300 + i, ("ECG",), f"signal-{i}")
+    with pytest.raises(InputError, match="3 records, one in each row; take one with index"):
+        formats.read(path, unit="uV")
+    with pytest.raises(InputError, match=r"its unit; give it with unit"):
+        formats.read(path, index=1)
+    row = f'r1;250;10000;"{list(range(-20, 20))}"'
+    path = made.write(tmp_path / "fitbit", f"reading_id;sampling_frequency;scaling_factor;waveform_samples\n{row}\n")
+    record = formats.read(path)
+    np.testing.assert_array_equal(record.signal[0], (np.arange(-20, 20) / 10000).astype(np.float32))
+    assert (record.rate, record.id) == (250, "fitbit")

@@ -175,6 +175,8 @@ def test_interrupted_and_repeated(tmp_path, kind, workers):
     assert Store(to).fingerprint == ingest(source, to=tmp_path / "t", **OWN).fingerprint
     assert sorted(p.name.partition("-")[0] for p in to.iterdir()) == [
         ".lock",
+        "import",
+        "import",
         "signals",
         "skipped.csv",
         "store.json",

@@ -46,6 +46,8 @@ class UsageError(InputError):
 def lead_name(name: str) -> str:
     """The canonical name of a lead; a name that is not one of the twelve comes back as it was, stripped."""
     bare = name.strip()
+    if bare.startswith("-"):
+        return bare  # turned round, as -aVR of Cabrera's order: it is no lead of the twelve
     key = bare.lower().removeprefix("lead").strip(" _-")
     return _ALIAS.get(key, _ALIAS.get(key.removesuffix("-raw"), bare))
 

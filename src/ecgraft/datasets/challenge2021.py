@@ -65,7 +65,7 @@ def entries(folder: Path, source: str | None = None) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record = wfdb.read(Path(entry.path + ".hea"))
+    record = wfdb.bare(Path(entry.path + ".hea"))
     comments = record.extra.get("comments", "")
     labels = _labels(comments, entry)
     return record.but(

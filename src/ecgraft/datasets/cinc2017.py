@@ -50,7 +50,7 @@ def read(entry: Entry) -> Record:
     label = entry.meta["label"]
     if label not in ("N", "A", "O", "~"):
         raise InputError(f"{entry.path}: label {label!r} in REFERENCE.csv; it must be N, A, O or ~")
-    return wfdb.read(entry.path).but(
+    return wfdb.bare(entry.path).but(
         leads=("I",),
         patient=f"cinc2017:{SAME.get(entry.id, entry.id)}",
         labels={f"cinc2017:{label}": 1},

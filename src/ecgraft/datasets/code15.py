@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..formats._hdf5 import opened
 from ..record import LEADS, InputError, Record
 from . import Entry
-from ._hdf5 import opened
 from ._lists import number
 from ._rows import first_line, rows
 

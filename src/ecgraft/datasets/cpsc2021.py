@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
+from ..formats._annotations import Marks, beats, read_marks, rhythms
 from ..record import RHYTHM, Record
 from . import Entry
-from ._annotations import Marks, beats, read_marks, rhythms
 from ._lists import inside, listed
 
 NAME = "CPSC 2021"
@@ -42,7 +42,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record = wfdb.read(entry.path)
+    record = wfdb.bare(entry.path)
     T = record.signal.shape[1]
     marks = read_marks(entry.path, "atr")
     inside_marks = marks.within(T)

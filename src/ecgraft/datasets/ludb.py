@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
+from ..formats._annotations import read_marks, span, waves
 from ..record import QRS, Record
 from . import Entry
-from ._annotations import read_marks, span, waves
 from ._lists import inside, number, table
 
 NAME = "LUDB"
@@ -80,7 +80,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record, row = wfdb.read(entry.path), entry.meta
+    record, row = wfdb.bare(entry.path), entry.meta
     T = record.signal.shape[1]
     found, scored = [], []
     for lead, name in enumerate(record.leads):

@@ -41,7 +41,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record = wfdb.read(entry.path)
+    record = wfdb.bare(entry.path)
     return record.but(
         id=entry.id,
         patient=f"mimic_iv_ecg:{entry.meta['subject']}",

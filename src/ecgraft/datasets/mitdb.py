@@ -9,9 +9,9 @@ import re
 from pathlib import Path
 
 from ..formats import wfdb
+from ..formats._annotations import beats, read_marks, rhythms
 from ..record import Record
 from . import Entry
-from ._annotations import beats, read_marks, rhythms
 from ._lists import inside, listed
 
 NAME = "MIT-BIH Arrhythmia Database"
@@ -32,7 +32,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record = wfdb.read(entry.path)
+    record = wfdb.bare(entry.path)
     T = record.signal.shape[1]
     marks = read_marks(entry.path, "atr").within(T)
     return record.but(

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
+from ..formats._annotations import beats, read_marks
 from ..record import InputError, Record
 from . import Entry, check_folder
-from ._annotations import beats, read_marks
 from ._lists import inside, listed
 
 NAME = "MIT-BIH Noise Stress Test Database"
@@ -31,7 +31,7 @@ NOISES = ("bw", "em", "ma")
 def noise(folder) -> list[tuple[str, np.ndarray, float]]:
     """(name, signal (2, T) mV, rate Hz) of the noises that are there."""
     folder = check_folder(folder)
-    records = [wfdb.read(folder / name) for name in NOISES if (folder / f"{name}.hea").is_file()]
+    records = [wfdb.bare(folder / name) for name in NOISES if (folder / f"{name}.hea").is_file()]
     if not records:
         raise InputError(f"{folder}: none of bw, em, ma; is this the folder of {NAME}?")
     return [(record.id, record.signal, record.rate) for record in records]
@@ -46,7 +46,7 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record = wfdb.read(entry.path)
+    record = wfdb.bare(entry.path)
     original = re.match(r"(11[89])e", entry.id)
     if original is None:
         return record.but(source="nstdb", split="test")

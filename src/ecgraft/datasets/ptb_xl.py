@@ -49,7 +49,7 @@ def entries(folder: Path, rate: int = 500) -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record, row = wfdb.read(entry.path), entry.meta
+    record, row = wfdb.bare(entry.path), entry.meta
     age, fold, patient = number(row["age"]), number(row["strat_fold"]), number(row["patient_id"])
     extra = {key: row[key] for key in EXTRA if row.get(key)}
     if age is not None and age > 89:

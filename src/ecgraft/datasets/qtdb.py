@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
+from ..formats._annotations import BEATS, beats, read_marks, rhythms, waves
 from ..record import QRS, SPAN, P, Record, UsageError
 from . import Entry
-from ._annotations import BEATS, beats, read_marks, rhythms, waves
 from ._lists import inside, listed
 
 NAME = "QT Database"
@@ -44,7 +44,7 @@ def entries(folder: Path, annotator: str = "q1c") -> list[Entry]:
 
 
 def read(entry: Entry) -> Record:
-    record, annotator = wfdb.read(entry.path), entry.meta["annotator"]
+    record, annotator = wfdb.bare(entry.path), entry.meta["annotator"]
     T, lead = record.signal.shape[1], ANNOTATORS[annotator]
     found = waves(read_marks(entry.path, annotator).within(T), lead)
     reviewed = Path(f"{entry.path}.atr").is_file()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..formats._hdf5 import opened
 from ..record import LEADS, InputError, Record
 from . import Entry
-from ._hdf5 import opened
 from ._lists import inside, number, table
 from ._rows import first_line
 

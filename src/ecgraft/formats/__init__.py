@@ -3,7 +3,9 @@
 A format has `TITLE`, `claims(path, head) -> int` (how sure it is: 0 not mine, 1 looks like it, 2 my signature,
 3 my signature and a header beside it; `head` is the first 4 KiB) and `read(path, given) -> Record`. It may have
 
+  GUESSES                        it is asked only about what no other format claims (text tables)
   parts(path) -> [Path]          the other files that belong to the record at `path`
+  MEDIAN                         given.median reads the median beat
   count(path, given) -> int      how many records the file holds, where one file may hold many; read(index=) takes one
   ENDINGS, write(record, path)   the name endings it is known by, and a writer: puts the record into new files and
                                  returns their paths; `path` and what is beside it is not there yet
@@ -29,6 +31,7 @@ from ._given import Given, understand
 __all__ = ["Given", "understand"]
 LARGEST = 2**28  # values in one record (24 h of 12 leads at 250 Hz); what claims more is refused before it is read
 HEAD = 4096  # bytes that a format sees to decide
+MESSAGE = 600  # characters of an error, at most: a damaged file may have quoted itself
 PACKED, ROOM = 64, 2**22  # values for each byte of a compressed file, and values that any may have: more is a bomb
 TOLD = (  # what a reader says beside the record, as text in Record.extra
     "format",  # the plug's name; `read` puts it there
@@ -52,7 +55,8 @@ def read(path, format: str | None = None, **given) -> Record:
     """
     path = Path(path)
     options = understand(given)
-    module = plugs.find("formats", format) if format else _which(path)
+    module = _named(format) if format else _which(path)
+    _answerable(module, options, path)
     with reading(path, module.TITLE):
         record = module.read(path, options)
     return record.but(extra={"format": module.__name__.rpartition(".")[2], **record.extra})
@@ -68,7 +72,7 @@ def write(record: Record, path, format: str | None = None) -> list[Path]:
     first. They are made beside and then renamed. UsageError where one is there already or no format has the ending.
     """
     path = Path(path)
-    module = plugs.find("formats", format) if format else _written_as(path)
+    module = _named(format) if format else _written_as(path)
     if not hasattr(module, "write"):
         kinds = ", ".join(written())
         raise UsageError(f"{path}: ecgraft reads {module.TITLE} but does not write it; it writes {kinds}")
@@ -145,9 +149,12 @@ def hidden(path: Path) -> bool:
 def detect(path):
     """The module of the format that is surest of the file, None where none is."""
     path = Path(path)
-    head = _head(path)
-    sure, module = max(((m.claims(path, head), m) for m in _modules().values()), key=lambda pair: pair[0])
-    return module if sure > 0 else None
+    head, modules = _head(path), _modules().values()
+    for asked in ([m for m in modules if not hasattr(m, "GUESSES")], [m for m in modules if hasattr(m, "GUESSES")]):
+        sure, module = max(((m.claims(path, head), m) for m in asked), key=lambda pair: pair[0], default=(0, None))
+        if sure > 0:
+            return module
+    return None
 
 
 def check_size(count: int, where, packed: int | None = None) -> None:
@@ -189,14 +196,29 @@ def naming(path):
     try:
         yield
     except InputError as error:
-        if isinstance(error, UsageError) or str(path) in str(error):
+        said = "".join(c if c.isprintable() else "?" for c in str(error))
+        said = said if str(path) in said or isinstance(error, UsageError) else f"{path}: {said}"
+        said = said if len(said) <= MESSAGE else f"{said[: MESSAGE - 100]} ... {said[-90:]}"
+        if said == str(error):
             raise
-        raise InputError(f"{path}: {error}") from error
+        raise type(error)(said) from error
 
 
 @cache
 def _modules() -> dict:
     return {name: importlib.import_module(f"ecgraft.formats.{name}") for name in plugs.names("formats")}
+
+
+def _answerable(module, given: Given, path: Path) -> None:
+    """InputError where a second record or a median beat is asked for of a format that has none."""
+    if given.index and not hasattr(module, "count"):
+        raise InputError(f"{path}: there is no record {given.index} in it; it holds one record, index 0")
+    if given.median and not hasattr(module, "MEDIAN"):
+        raise InputError(f"{path}: {module.TITLE} has no median beats; read the rhythm, without median (--median)")
+
+
+def _named(name: str):
+    return _modules().get(name) or plugs.find("formats", name)
 
 
 def _written_as(path: Path):

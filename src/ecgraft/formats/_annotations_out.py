@@ -6,6 +6,7 @@ See https://physionet.org/physiotools/wag/annot-5.htm. wfdb.wrann refuses files 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -20,6 +21,8 @@ BEATS = frozenset("NLRBAaJSVrFejnE/fQ")
 UNCLASSIFIED = "Q"  # a beat; "?" says in these files that a detector was still learning
 SKIP, NOTE = 59, 63  # what follows: a long time, a text
 COMMENT, NOISE = '"', "~"
+SCORED = "scored"  # how a comment at 0 begins that says where waves are complete: "scored 120 4800"
+RESERVED = ("hea", "dat", "part", "atr", "qrs", "ecg", "ari", "waves", "q1c", "pu", "pu0", "pu1")  # no lead's files
 LETTER = {P: "p", QRS: "N", T: "t"}
 
 
@@ -63,15 +66,45 @@ def of_beats(beats: np.ndarray) -> list[Mark]:
     return [mark if mark.symbol in BEATS else Mark(mark.sample, UNCLASSIFIED, mark.symbol) for mark in marks]
 
 
-def encode(marks: Iterable[Mark], rate: float) -> bytes:
-    """The file's bytes; `rate` Hz is what the samples count at. The marks are in order of time."""
+def of_rhythms(rhythms: np.ndarray, length: int) -> list[Mark]:
+    """RHYTHM rows as changes of rhythm; one without a name where none follows at once, in a record of `length`."""
+    rows = rhythms.tolist()
+    starts = [start for start, _, _ in rows[1:]] + [length]
+    marks = [
+        (Mark(start, "+", f"({name}"), Mark(stop, "+", "(") if stop < after else None)
+        for (start, stop, name), after in zip(rows, starts)
+    ]
+    return [mark for pair in marks for mark in pair if mark]
+
+
+def extensions(leads: Iterable[str], taken: Iterable[str] = RESERVED) -> list[str]:
+    """The names of the files of leads' waves, as in LUDB: the lead's in small letters; _ behind where it is taken."""
+    found, taken = [], set(taken)
+    for lead in leads:
+        name = lead.lower()
+        if not (name.isalnum() and name.isascii()):
+            name = re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_") or "lead"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found.append(name)
+    return found
+
+
+def encode(marks: Iterable[Mark], rate: float, said: Iterable[str] = ()) -> bytes:
+    """The file's bytes; `rate` Hz is what the samples count at. The marks are in order of time.
+
+    said  comments about the file; they stand at 0, where wfdb.rdann leaves them out
+    """
     words = _mark(0, CODES[COMMENT], f"## time resolution: {rate:.12g}")
+    for text in said:
+        words += _mark(0, CODES[COMMENT], text)
     words += _long(-1) + struct.pack("<H", 1)  # the end of what is said about the file; no mark
-    now = 0
+    pieces, now = [words], 0
     for mark in marks:
-        words += _mark(mark.sample - now, CODES[mark.symbol], mark.note)
+        pieces.append(_mark(mark.sample - now, CODES[mark.symbol], mark.note))
         now = mark.sample
-    return words + b"\0\0"
+    return b"".join([*pieces, b"\0\0"])
 
 
 def _mark(after: int, code: int, note: str = "") -> bytes:

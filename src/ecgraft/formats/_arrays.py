@@ -1,88 +1,244 @@
-"""Arrays by name, as NPZ and MATLAB files hold them -> Record."""
+"""Arrays by name, as NPZ, MATLAB, HDF5 and Parquet files hold them -> Record.
+
+An array is anything with shape, dtype and `[row]`, `[...]`; of a stack of records only the asked one is read.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from ..record import InputError, Record
-from . import Given, check_size
+from . import Given, check_size, resolution, told
+from ._said import OLDEST
 
-SIGNAL = ("signal", "ecg", "val", "data", "x")  # the name that holds the signal, where there is more than one array
-RATE = ("rate", "fs", "freq", "frequency", "sampling_rate", "sample_rate", "srate")
-UNIT = ("unit", "units")
-NAMES = ("leads", "lead_names", "sig_name", "channels")
+SIGNAL = ("signal", "ecg", "val", "data", "x", "tracings", "signals", "ecgs", "waveform", "waveforms", "psignal")
+SIGNAL += (
+    "waveformsamples",
+    "block0values",
+)  # of pandas in HDF5. The name that holds the signal, where there is more than one array
+RATE = (
+    "rate",
+    "fs",
+    "freq",
+    "frequency",
+    "samplingrate",
+    "samplerate",
+    "srate",
+    "samplingfrequency",
+    "samplefrequency",
+)
+RATE += ("hz", "sf", "sampfrom", "samplingratehz", "fshz")
+UNIT = ("unit", "units", "signalunit", "signalunits")
+NAMES = ("leads", "lead", "leadnames", "leadname", "signame", "channels", "channelnames", "chnames", "block0items")
+AGE, SEX, PATIENT = ("age",), ("sex", "gender"), ("patientid", "patient", "subjectid", "subject")
+ABOUT = (*RATE, *UNIT, *NAMES, *AGE, *SEX, *PATIENT)
 MOST = 64  # leads
+LONGEST = 2**24  # lists inside a list
 
 
-def record(arrays: dict[str, np.ndarray], path: Path, given: Given) -> Record:
-    """The one signal among `arrays` with what the others say of it (fs, units, leads, age, sex)."""
-    lower = {name.lower(): np.asarray(array) for name, array in arrays.items()}
-    name = _signal_name(lower, path)
-    rate, unit = _scalar(lower, RATE), _text(lower, UNIT)
-    names = _names(lower)
-    given = Given(given.rate if rate is None else rate, given.unit, names or given.leads)
-    signal, assumed = orient(lower[name], given.leads, f"{path}, {name}")
-    given.require(path, rate=True, unit=unit is None, names=len(signal))
-    scale = given.scale(path, unit)
-    sex = (_text(lower, ("sex", "gender")) or "?")[0].upper()
+@dataclass(frozen=True)
+class Axes:
+    """How the axes of an array stand."""
+
+    count: int | None  # records; None: it is one, without an axis for it
+    leads: int
+    samples: int
+    turned: bool  # samples before leads
+    assumed: str
+
+
+def key(name: str) -> str:
+    """A name as it is looked for: "Sampling Rate" is samplingrate."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def record(arrays: dict, path: Path, given: Given) -> Record:
+    """The one signal among `arrays`, or one record of a stack, with what the others say of it."""
+    said = {key(name): array for name, array in arrays.items()}
+    name = _signal_name(arrays, path)
+    array, where = said[key(name)], f"{path}, {name}"
+    given = replace(given, leads=_names(said) or given.leads)
+    found = axes(tuple(array.shape), given.leads, where)
+    index = chosen(found.count, given, where, f" of {found.leads} leads and {found.samples} samples")
+    said = {k: _of(a, index if found.count else None, found.count) for k, a in said.items() if k in ABOUT}
+    given = replace(given, rate=_number(said, RATE) or given.rate)
+    units = _texts(said, UNIT)
+    given.require(path, rate=True, unit=not units, names=found.leads)
+    signal, holes = millivolts(take(array, found, index, where), scales(units, found.leads, given, path))
+    sex = (_text(said, SEX) or "?")[0].upper()
+    age = _number(said, AGE)
     return Record(
-        signal.astype(np.float32) * np.float32(scale),
+        signal,
         rate=given.hz(path),
-        leads=given.names(len(signal), path),
-        id=path.stem,
-        age=_scalar(lower, ("age",)),
+        leads=given.names(found.leads, path),
+        id=path.stem if found.count is None else f"{path.stem}-{index}",
+        patient=given.patient(_text(said, PATIENT)),
+        age=age if age is not None and 0 <= age <= OLDEST else None,
         sex=sex if sex in ("F", "M") else None,
-        extra={"assumed": assumed} if assumed else {},
+        extra=told(
+            unit=", ".join(dict.fromkeys(units)) or given.unit or "",
+            resolution=resolution(scales(units, found.leads, given, path)),
+            assumed=[text for text in (found.assumed, holes) if text],
+        ),
     )
 
 
-def orient(array: np.ndarray, leads: tuple[str, ...] | None, where: str) -> tuple[np.ndarray, str]:
-    """(C, T) and what was assumed: as many rows or columns as there are lead names, else the shorter axis is leads."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{where}: holds {array.dtype}, not real numbers")
-    check_size(array.size, where)
-    shape = array.shape
-    array = array.squeeze() if array.ndim > 2 else array
-    array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or 0 in array.shape or min(array.shape) > MOST:
-        raise InputError(f"{where}: shape {shape}; it must be (leads, samples) or (samples, leads), one record a file")
-    rows, columns = array.shape
+def count(arrays: dict, path: Path, given: Given) -> int:
+    """How many records the one signal among `arrays` has. Only shapes and names are looked at."""
+    name = _signal_name(arrays, path)
+    array = next(a for n, a in arrays.items() if n == name)
+    leads = _names({key(n): a for n, a in arrays.items()}) or given.leads
+    return axes(tuple(array.shape), leads, f"{path}, {name}").count or 1
+
+
+def chosen(count: int | None, given: Given, where, what: str = "") -> int:
+    """Which record is asked for, of `count` (None: of one that needs no index)."""
+    if given.index is not None and given.index >= (count or 1):
+        raise InputError(f"{where}: no record {given.index}; there {'is' if (count or 1) == 1 else 'are'} {count or 1}")
+    if given.index is None and count not in (None, 1):
+        raise InputError(
+            f"{where}: {count} records{what}; take one with index (--index 0 to {count - 1}), "
+            "or import the file, which takes them all"
+        )
+    return given.index or 0
+
+
+def axes(shape: tuple[int, ...], leads: tuple[str, ...] | None, where: str) -> Axes:
+    """As many rows or columns as there are lead names are leads, else the shorter axis is; records stand before them.
+
+    Two axes of more than MOST are records of one lead; so are any two where one lead is named.
+    """
+    text = " x ".join(map(str, shape))
+    if len(shape) > 3:
+        shape = (shape[0], *(n for n in shape[1:] if n > 1))
+    if len(shape) == 3 and (shape[0] == 1 or (shape[2] == 1 and shape[0] > 1 and _is_one(shape, leads))):
+        shape = shape[1:] if shape[0] == 1 else shape[:2]
+    shape = (1, *shape) if len(shape) == 1 else shape
+    if len(shape) not in (2, 3) or 0 in shape or (min(shape[-2:]) > MOST and len(shape) == 3):
+        raise InputError(
+            f"{where}: shape {text}; it must be (leads, samples) or (samples, leads), at most {MOST} leads, "
+            "records before them if there are several"
+        )
+    if len(shape) == 2 and min(shape) > 1 and (min(shape) > MOST or (leads is not None and len(leads) == 1)):
+        return Axes(shape[0], 1, shape[1], False, f"rows are records of one lead (shape {text})")
+    rows, columns = shape[-2:]
     by_name = leads is not None and rows != columns and len(leads) in (rows, columns)
     turned = len(leads) == columns if by_name else rows > columns
-    return (array.T, f"rows are samples (shape {rows} x {columns})") if turned else (array, "")
+    order = "samples, leads" if turned else "leads, samples"
+    if len(shape) == 3:
+        assumed = f"axes are records, {order} (shape {text})"
+    else:
+        assumed = f"rows are samples (shape {text})" if turned else ""
+    return Axes(
+        shape[0] if len(shape) == 3 else None, *((columns, rows) if turned else (rows, columns)), turned, assumed
+    )
 
 
-def _signal_name(arrays: dict[str, np.ndarray], path: Path) -> str:
-    found = [n for n, a in arrays.items() if a.dtype.kind in "iuf" and a.size > 1 and n not in RATE]
-    preferred = [name for name in SIGNAL if name in found]
-    if preferred or len(found) == 1:
-        return (preferred or found)[0]
+def _is_one(shape: tuple[int, ...], leads: tuple[str, ...] | None) -> bool:
+    """Whether (rows, columns, 1) is one record: its columns are leads, or its rows are as many as there are names."""
+    return shape[1] <= MOST or (leads is not None and len(leads) == shape[0])
+
+
+def take(array, axes: Axes, index: int, where) -> np.ndarray:
+    """One record (C, T)."""
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{where}: holds {array.dtype}, not real numbers")
+    check_size(axes.leads * axes.samples, where)
+    part = array[index] if axes.count is not None else array[...]
+    part = np.asarray(part).reshape((axes.samples, axes.leads) if axes.turned else (axes.leads, axes.samples))
+    return part.T if axes.turned else part
+
+
+def scales(units: list[str], leads: int, given: Given, where) -> list[float]:
+    """Factor to mV of each lead, from one unit for all or one for each."""
+    if len(units) > 1 and len(units) != leads:
+        raise InputError(f"{where}: {len(units)} units for {leads} leads; give one for all or one for each")
+    return [given.scale(where, unit) for unit in units or [None]] * (1 if len(units) > 1 else leads)
+
+
+def millivolts(rows, scale: list[float]) -> tuple[np.ndarray, str]:
+    """(C, T) float32, what float32 cannot hold as NaN, and what is to be said of that.
+
+    A lead at a time, so that there is no second copy in float64. Where a unit is a part of 1 mV it is divided by a
+    whole number: that is right to the last bit, a product with 0.001 need not be.
+    """
+    signal = np.empty((len(rows), len(rows[0])), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for lead, values, factor in zip(signal, rows, scale):
+            if factor == 1:
+                lead[:] = values
+            elif factor >= 0.1:
+                lead[:] = values * np.float64(factor)
+            else:
+                lead[:] = values / np.float64(round(1 / factor))
+    if np.isinf(signal).any():
+        signal[np.isinf(signal)] = np.nan
+        return signal, "samples without end are missing ones"
+    return signal, ""
+
+
+def _signal_name(arrays: dict, path: Path) -> str:
+    """As it is called in the file."""
+    found = [n for n, a in arrays.items() if a.dtype.kind in "iuf" and prod(a.shape) > 1 and key(n) not in ABOUT]
+    preferred = [n for name in SIGNAL for n in found if key(n) == name]
+    wide = [n for n in found if len(arrays[n].shape) > 1]
+    if preferred or len(found) == 1 or len(wide) == 1:
+        return (preferred or wide or found)[0]
     if not found:
-        there = ", ".join(f"{n}: {a.dtype} {a.shape}" for n, a in arrays.items())
+        there = ", ".join(f"{n}: {a.dtype} {tuple(a.shape)}" for n, a in list(arrays.items())[:12])
         raise InputError(f"{path}: no array of numbers in it ({there or 'it is empty'})")
-    raise InputError(f"{path}: which of {', '.join(found)} is the ECG? Name it 'signal', or keep one array in the file")
+    names = ", ".join(found[:12])
+    raise InputError(f"{path}: which of {names} is the ECG? Name it 'signal', or keep one array in the file")
 
 
-def _scalar(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> float | None:
+def _of(array, index: int | None, count: int | None) -> np.ndarray:
+    """What an array says of one record: its part of a list of `count`, else all of it."""
+    size = prod(array.shape)
+    if size > 2**20:
+        return np.zeros(0)
+    array = np.asarray(array[...] if len(array.shape) or hasattr(array, "part") else array)
+    return array.reshape(-1)[index : index + 1] if count and count > 1 and size == count else array
+
+
+def _number(said: dict[str, np.ndarray], names: tuple[str, ...]) -> float | None:
     for name in names:
-        if name in arrays and arrays[name].dtype.kind in "iuf" and arrays[name].size == 1:
-            value = float(arrays[name].reshape(()))
+        array = said.get(name)
+        if array is None or array.size != 1:
+            continue
+        text = re.match(r"\s*(\d+([.,]\d+)?)\s*(hz|hertz|years?|y)?\s*$", _decoded(array)[0], re.I)
+        if array.dtype.kind in "iuf" or text:
+            value = float(text[1].replace(",", ".")) if text else float(array.reshape(()))
             return value if np.isfinite(value) else None
     return None
 
 
-def _text(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> str | None:
+def _text(said: dict[str, np.ndarray], names: tuple[str, ...]) -> str | None:
+    """A text of its own, or a number as text."""
     for name in names:
-        if name in arrays and arrays[name].dtype.kind == "U" and arrays[name].size == 1:
-            return str(arrays[name].reshape(())).strip() or None
+        if name in said and said[name].dtype.kind in "USiu" and said[name].size == 1:
+            return _decoded(said[name])[0] or None
     return None
 
 
-def _names(arrays: dict[str, np.ndarray]) -> tuple[str, ...] | None:
-    for name in NAMES:
-        if name in arrays and arrays[name].dtype.kind == "U" and arrays[name].size:
-            return tuple(str(text).strip() for text in arrays[name].ravel())
-    return None
+def _texts(said: dict[str, np.ndarray], names: tuple[str, ...]) -> list[str]:
+    """Texts of an array; one with commas is a list of them. [] where there are none."""
+    for name in names:
+        if name in said and said[name].dtype.kind in "US" and said[name].size:
+            texts = _decoded(said[name])
+            texts = re.split(r"\s*[,;]\s*", texts[0]) if len(texts) == 1 else texts
+            return [text for text in texts if text]
+    return []
+
+
+def _names(said: dict) -> tuple[str, ...] | None:
+    texts = {name: _of(said[name], None, None) for name in NAMES if name in said and said[name].dtype.kind in "US"}
+    return tuple(_texts(texts, NAMES)) or None
+
+
+def _decoded(array: np.ndarray) -> list[str]:
+    return [t.decode("utf-8", "replace").strip() if isinstance(t, bytes) else str(t).strip() for t in array.ravel()]

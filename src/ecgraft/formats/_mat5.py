@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..record import InputError
-from . import LARGEST
+from . import LARGEST, PACKED, ROOM
 
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 MATRIX, COMPRESSED = 14, 15  # types of elements
@@ -36,10 +36,11 @@ def load(path: Path) -> dict[str, np.ndarray | dict]:
     found = {}
     for kind, part in _elements(memoryview(data)[128:], order):
         if kind == COMPRESSED:
-            unpacked = zlib.decompressobj().decompress(part, limit + 1)
+            most = min(limit, 8 * (ROOM + PACKED * len(part)))
+            unpacked = zlib.decompressobj().decompress(part, most + 1)
             limit -= len(unpacked)
-            if limit < 0:
-                raise InputError(f"{path}: unpacks to more than {8 * LARGEST} bytes; one record a file")
+            if len(unpacked) > most:
+                raise InputError(f"{path}: unpacks to more than {most} bytes; one record a file")
             kind, part = next(_elements(memoryview(unpacked), order))
         if kind == MATRIX:
             name, value = _matrix(part, order)

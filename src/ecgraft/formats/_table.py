@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from dataclasses import dataclass
 
 from ..record import MILLIVOLT
+from ._columns import TIMES
+from ._table_about import apples, is_about
 
 EMPTY = ("", "nan", "na", "null", "none", "-", "n/a")
-TIMES = {
-    "s": 1.0,
-    "sec": 1.0,
-    "second": 1.0,
-    "seconds": 1.0,
-    "ms": 1e-3,
-    "msec": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ns": 1e-9,
-}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-CLOCK = re.compile(r"(\d{4}-\d\d-\d\d[ T])?(\d+:)?\d{1,2}:\d{1,2}([.,]\d+)?Z?")  # h:m:s.ms, m:s.ms, with a date
+CLOCK = re.compile(  # h:m:s.ms, m:s.ms, with a date
+    r"(\d{4}-\d\d-\d\d[ T])?(\d+:)?\d{1,2}:\d{1,2}([.,]\d+)?(Z|[+-]\d\d:?\d\d)?"
+)
 LAYOUTS = [("\t", "."), (";", "."), (",", "."), ("|", "."), (" ", ".")]
 LAYOUTS += [("\t", ","), (";", ","), ("|", ","), (" ", ",")]
 HEADING = 40  # lines before the first number, at most
-BODY = 100  # lines of numbers that are looked at
+BODY = 60  # lines of numbers that are looked at
+WIDEST = 2**16  # characters of a line above the numbers
+INTERVAL = re.compile(r"(\d*\.?\d+(?:e-?\d+)?)\s*s(ec)?", re.I)  # unit of sample numbers in exports of PhysioNet
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,8 @@ class Layout:
     columns: int
     names: tuple[str, ...] | None
     units: tuple[str | None, ...]  # None where it is not said
+    above: tuple[str, ...] = ()  # the lines before the first row of numbers
+    interval: float | None = None  # s, where the first column is of sample numbers
 
 
 def look(text: str, whole: bool) -> Layout | None:
@@ -42,10 +40,14 @@ def look(text: str, whole: bool) -> Layout | None:
 
     `whole`: the text ends where the file ends; otherwise its last line may be cut and is not looked at.
     """
-    lines = text.splitlines()[: HEADING + BODY]
-    lines = lines[:-1] if not whole and len(lines) > 1 else lines
-    best = None
+    lines = re.split(r"\r\n|\n|\r", text, maxsplit=HEADING + BODY)
+    lines = lines[: HEADING + BODY] if len(lines) > HEADING + BODY or whole or len(lines) == 1 else lines[:-1]
+    if apples(lines):
+        return _apple(lines)
+    best, all_lines = None, "\n".join(lines)
     for delimiter, decimal in LAYOUTS:
+        if (delimiter != "\t" and delimiter not in all_lines) or (decimal == "," and "," not in all_lines):
+            continue
         found = _try(lines, delimiter, decimal, cut=not whole and len(lines) == 1)
         if found and (best is None or found.columns > best.columns):
             best = found
@@ -53,12 +55,24 @@ def look(text: str, whole: bool) -> Layout | None:
 
 
 def split(line: str, delimiter: str) -> list[str]:
-    cells = line.split() if delimiter == " " else line.rstrip("\r\n").split(delimiter)
+    if '"' in line and delimiter != " " and len(line) < WIDEST:
+        cells = next(csv.reader([line.strip("\r\n")], delimiter=delimiter, skipinitialspace=True), [])
+    else:
+        cells = line.split() if delimiter == " " else line.rstrip("\r\n").split(delimiter)
     return [cell.strip().strip("\"'").strip() for cell in cells]
 
 
 def comment(line: str) -> bool:
     return not line.strip() or line.lstrip().startswith(("#", "%"))
+
+
+def _apple(lines: list[str]) -> Layout | None:
+    """The column below the heading of Apple's Health app; its numbers may have decimal commas."""
+    numbers = [i for i, line in enumerate(lines) if NUMBER.fullmatch(line.strip().replace(",", ".")) and i > 8]
+    if not numbers:
+        return None
+    decimal = "," if any("," in lines[i] for i in numbers) else "."
+    return Layout("\t", decimal, numbers[0], 1, None, (None,), tuple(lines[: numbers[0]]))
 
 
 def _try(lines: list[str], delimiter: str, decimal: str, cut: bool) -> Layout | None:
@@ -71,9 +85,10 @@ def _try(lines: list[str], delimiter: str, decimal: str, cut: bool) -> Layout | 
     good = sum(_numeric(line, delimiter, decimal, cut) for line in body)
     if good < 0.9 * len(body) or columns == 0:
         return None
-    heading = [split(line, delimiter) for line in lines[:start] if not comment(line)]
+    above = [line for line in lines[:start] if len(line) < WIDEST]
+    heading = [split(line, delimiter) for line in above if not comment(line) and not is_about(line, columns)]
     heading = [cells for cells in heading if len(cells) == columns]
-    return Layout(delimiter, decimal, start, columns, *_heading(heading, columns))
+    return Layout(delimiter, decimal, start, columns, *_heading(heading, columns, tuple(above)))
 
 
 def _numeric(line: str, delimiter: str, decimal: str, cut: bool) -> bool:
@@ -88,24 +103,32 @@ def _numeric(line: str, delimiter: str, decimal: str, cut: bool) -> bool:
     return bool(filled) and all(NUMBER.fullmatch(cell) for cell in filled)
 
 
-def _heading(rows: list[list[str]], columns: int) -> tuple[tuple[str, ...] | None, tuple[str | None, ...]]:
+def _heading(rows: list[list[str]], columns: int, above: tuple[str, ...]) -> tuple:
     """Names and units from the lines above the numbers: a row of names, then one of units or "II (mV)"."""
     if not rows:
-        return None, (None,) * columns
-    names, units = rows[-1], [None] * columns
+        return None, (None,) * columns, above
+    names, units, interval = rows[-1], [None] * columns, None
     if len(rows) > 1 and sum(_unit(cell) is not None for cell in rows[-1]) * 2 >= columns:
         names, units = rows[-2], [_unit(cell) for cell in rows[-1]]
+        found = INTERVAL.fullmatch(rows[-1][0])
+        interval = float(found[1]) if found and float(found[1]) > 1e-5 else None
     bare = []
     for i, name in enumerate(names):
-        match = re.fullmatch(r"(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]", name)
-        unit = match and _unit(match[2])
+        bare_name, unit = named(name)
         units[i] = unit or units[i]
-        bare.append(match[1] if unit else name)
-    return tuple(bare), tuple(units)
+        bare.append(bare_name)
+    return tuple(bare), tuple(units), above, interval
+
+
+def named(text: str) -> tuple[str, str | None]:
+    """ "II (mV)" or "II [mV]" -> its name and its unit; None where it has none."""
+    match = re.fullmatch(r"(.*?)\s*[\[(]\s*([^\])]+?)\s*[\])]", text)
+    unit = match and _unit(match[2])
+    return (match[1], unit) if unit else (text, None)
 
 
 def _unit(cell: str) -> str | None:
     """The unit that a cell is, in lower case; None where it is none."""
     word = cell.strip(" ()[]").lower()
-    other = re.fullmatch(r"(h+:)?mm:ss([.,]m+)?|mmhg|bpm|%|ohm|nu|a\.?u\.?|adu|g|°?c", word)
-    return word if word in MILLIVOLT or word in TIMES or other else None
+    other = re.fullmatch(r"(h+:)?mm:ss([.,]m+)?|mmhg|bpm|%|ohm|nu|a\.?u\.?|adu|m?g|°?c|[mk]?pa|(d|m|r)?ps|hz", word)
+    return word if word in MILLIVOLT or word in TIMES or other or INTERVAL.fullmatch(word) else None

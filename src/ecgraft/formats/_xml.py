@@ -7,6 +7,7 @@ East Asian encoding that its first line names, is read as that.
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -18,6 +19,7 @@ LONGEST = 2**26  # bytes of a file
 DEEPEST = 64  # elements inside each other
 MOST = 2**20  # elements and attributes
 NATIVE = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "ascii")  # what the parser decodes itself
+NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -41,10 +43,10 @@ def parse(path: Path) -> Element:
     if len(data) > LONGEST:
         raise InputError(f"{path}: more than {LONGEST >> 20} MiB of XML; no ECG is that large")
     try:
-        return _tree(*_encoded(data, path))
-    except (expat.ExpatError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise InputError(f"{path}: {error}") from error
+        return _tree(*_encoded(data))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (expat.ExpatError, ValueError, LookupError) as error:
         raise InputError(f"{path}: broken XML ({error}); get the file again") from error
 
 
@@ -56,8 +58,13 @@ def text(element: Element | None, path: str = "") -> str:
 
 def number(element: Element | None, path: str = "") -> float | None:
     """The finite number that `text` finds; None where it is none."""
-    said = text(element, path)
-    return float(said) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", said) else None
+    return to_number(text(element, path))
+
+
+def to_number(said: str) -> float | None:
+    """The finite number that a text is; None where it is none."""
+    value = float(said) if NUMBER.fullmatch(said.strip()) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def _tree(data: bytes, encoding: str | None) -> Element:
@@ -69,7 +76,7 @@ def _tree(data: bytes, encoding: str | None) -> Element:
         depth, count = depth + 1, count + 1 + len(attributes)
         if depth > DEEPEST or count > MOST:
             raise InputError(f"elements {DEEPEST} deep, or more than {MOST} of them; no ECG is that nested")
-        builder.start(_local(name), {_local(key): value for key, value in attributes.items()})
+        builder.start(_local(name), {_local(key): value for key, value in attributes.items()} if attributes else {})
 
     def end(name: str) -> None:
         nonlocal depth
@@ -89,10 +96,10 @@ def _tree(data: bytes, encoding: str | None) -> Element:
 
 
 def _local(name: str) -> str:
-    return name.rpartition(":")[2]
+    return name.rpartition(":")[2] if ":" in name else name
 
 
-def _encoded(data: bytes, path: Path) -> tuple[bytes, str | None]:
+def _encoded(data: bytes) -> tuple[bytes, str | None]:
     """The bytes as the parser can read them, and the encoding to read them in (None: as they say)."""
     if data.startswith(tuple(BOMS)) or b"\0" in data[:4]:
         return data, None
@@ -104,7 +111,7 @@ def _encoded(data: bytes, path: Path) -> tuple[bytes, str | None]:
             return data, "utf-8"
         return (data, None) if name in NATIVE else (data.decode(name).encode(), "utf-8")
     except (LookupError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot be decoded as {name} ({error}); get the file again") from error
+        raise InputError(f"cannot be decoded as {name} ({error}); get the file again") from error
 
 
 def _decoded(head: bytes) -> str:

@@ -1,11 +1,16 @@
-"""NumPy arrays: NPY and NPZ, (leads, samples) or (samples, leads); never with pickled objects.
+"""NumPy arrays: NPY and NPZ, (leads, samples) or (samples, leads), of one record or a stack; never pickled objects.
 
-An NPZ may say rate, unit and leads in arrays of these names. Shapes are looked at before anything is unpacked.
+An NPZ may say rate, unit and leads in arrays of these names. Shapes are looked at before anything is unpacked. An NPY,
+and what an NPZ holds without compression, is mapped: one record of many is read alone.
 """
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -24,45 +29,95 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if head.startswith(b"PK\x03\x04") and b".npy" in head else 0
 
 
+def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
+    return _arrays.count(_open(Path(path)), path, given)
+
+
 def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return _arrays.record(_unpack(archive, path), path, given)
+    return _arrays.record(_open(path), path, given.with_rhythm_only(path))
+
+
+def _open(path: Path) -> dict:
     with open(path, "rb") as file:
         if file.read(2) == b"PK":
-            raise InputError(f"{path}: an NPZ that is cut short; get the file again")
-        file.seek(0)
-        _announced(file, str(path))
-    signal = np.load(path, mmap_mode="r", allow_pickle=False)
-    return _arrays.record({"signal": signal}, path, given)
+            if not zipfile.is_zipfile(path):
+                raise InputError(f"{path}: an NPZ that is cut short; get the file again")
+            with zipfile.ZipFile(path) as archive:
+                return _members(archive, path)
+        return {"signal": _mapped(file, path, 0, path.stat().st_size)}
 
 
-def _unpack(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+def _mapped(file, path: Path, start: int, end: int) -> np.ndarray:
+    """The array whose NPY begins at a place in a file, mapped."""
+    file.seek(start)
+    shape, fortran, dtype = _announced(file, str(path))
+    at, size = file.tell(), prod(shape) * dtype.itemsize
+    if at + size > end:
+        raise InputError(f"{path}: cannot be read as NumPy ({end - at} bytes of {size}); is it complete?")
+    if not size:
+        return np.zeros(shape, dtype)
+    return np.memmap(path, dtype, "r", at, shape, "F" if fortran else "C")
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array in an NPZ, by its shape; it is unpacked when its numbers are asked for."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, key) -> np.ndarray:
+        return _unpacked(self.path, self.name, self.path.stat().st_mtime_ns)[key]
+
+
+@lru_cache(maxsize=1)
+def _unpacked(path: Path, name: str, _: int) -> np.ndarray:
+    """The last one is kept: the records of a stack are read one after the other."""
+    with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _members(archive: zipfile.ZipFile, path: Path) -> dict:
     members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(members) > MEMBERS:
         raise InputError(f"{path}: {len(members)} arrays; one record a file")
     arrays, total = {}, 0
     for info in members:
-        where = f"{path}, {info.filename}"
+        where, name = f"{path}, {info.filename}", info.filename.removesuffix(".npy")
         with archive.open(info) as member:
-            shape, dtype = _announced(member, where)
-        count = int(np.prod(shape, dtype=object))
-        total += count
-        check_size(total, where)
-        if dtype.kind not in "iuf" and count * dtype.itemsize > SMALL:
-            raise InputError(f"{where}: {count * dtype.itemsize} bytes of {dtype}; an ECG is of numbers")
-        with archive.open(info) as member:
-            arrays[info.filename.removesuffix(".npy")] = np.lib.format.read_array(member, allow_pickle=False)
+            shape, _, dtype = _announced(member, where)
+        size = prod(shape) * dtype.itemsize
+        if dtype.kind not in "iuf" and size > SMALL:
+            raise InputError(f"{where}: {size} bytes of {dtype}; an ECG is of numbers")
+        if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+            with open(path, "rb") as file:
+                file.seek(info.header_offset + 26)
+                start = info.header_offset + 30 + sum(np.frombuffer(file.read(4), "<u2").tolist())
+                arrays[name] = _mapped(file, path, start, start + info.file_size)
+            continue
+        total += prod(shape)
+        check_size(total, where, packed=info.compress_size)
+        if not len(shape) or dtype.kind in "US":
+            with archive.open(info) as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+        else:
+            arrays[name] = Member(path, info.filename, shape, dtype)
     return arrays
 
 
-def _announced(member, where: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype from the header of an array; InputError where it is of Python objects."""
+def _announced(member, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and dtype from an array's header; InputError for Python objects."""
     version = np.lib.format.read_magic(member)
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in headers:
         raise InputError(f"{where}: NPY version {version}; save it again as plain numbers")
-    shape, _, dtype = headers[version](member)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that Python 2 wrote it
+        shape, fortran, dtype = headers[version](member)
     if dtype.hasobject:
         raise InputError(f"{where}: holds pickled Python objects, which are never read; save plain numbers")
-    return shape, dtype
+    if any(n < 0 for n in shape):
+        raise InputError(f"{where}: shape {shape}; get the file again")
+    return shape, fortran, dtype
