@@ -24,6 +24,7 @@ from ._table import CLOCK, EMPTY, Layout, look
 from ._table_about import about, apples
 
 TITLE = "CSV"
+GUESSES = True
 ENDINGS = (".csv", ".tsv")
 QUOTE = '"'
 NEAR = 1e-5  # intervals have six digits

@@ -21,6 +21,7 @@ from ._export import LARGEST, millivolt, one_record, step
 from ._said import possible, report
 
 TITLE = "AliveCor Kardia"
+MEDIAN = True
 SIGNATURE = b"ALIVE\0\0\0"
 ORDER = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 BLOCKS = {f"{kind}{n}": lead for kind in ("ecg", "avg", "med") for n, lead in zip(" 23456789abc", ORDER)}
