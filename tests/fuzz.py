@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import itertools
 import json
 import multiprocessing
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas  # noqa: F401  (what it opens when it is imported is no reader's)
+import pandas
 
 from ecgraft import formats, plugs
 from ecgraft.record import InputError, Record
@@ -228,6 +229,7 @@ def run(name: str, numbers: range, seed: int, place: str, tally: Tally) -> None:
     folder = Path(place)
     with tempfile.TemporaryDirectory() as made:
         given = seeds(name, Path(made))
+    pandas.read_csv(io.StringIO("1\n2\n"))  # what it opens when it is first used is no reader's
     guard = Guard(folder)
     warnings.simplefilter("always")
     warnings.showwarning = lambda message, category, *rest: tally.warned.update(

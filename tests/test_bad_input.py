@@ -155,7 +155,7 @@ def test_predict_says_what_is_wrong_with_a_lead(capsys, tmp_path, model, case):
         "flat": "lead V1 is flat at 0 mV",
         "clipped": "lead V1 is clipped at 0.5 mV",
         "unknown": "not used: lead V9",
-        "unnamed": "lead (no name) is taken as II",
+        "unnamed": "lead ECG is taken as II",
     }[case]
     file = save(tmp_path / "x.npz", x, leads=leads)
     status, _ = said(capsys, "predict", file, "--model", model, "--to", tmp_path / "x.json")
@@ -163,7 +163,7 @@ def test_predict_says_what_is_wrong_with_a_lead(capsys, tmp_path, model, case):
     notes = [text for text in notes if "derived" not in text]
     assert status == 0 and len(notes) == 1 and notes[0].startswith(note)
     assert said(capsys, "import", file, "--to", tmp_path / "s")[0] == 0
-    assert Store(tmp_path / "s").leads(0) == tuple(leads)  # kept as they are called
+    assert Store(tmp_path / "s").leads(0) == tuple(name or "ECG" for name in leads)  # kept as they are called
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -7,8 +7,8 @@ import pytest
 import wfdb
 
 from ecgraft.datasets import _lists as lists
-from ecgraft.formats import _annotations as annotations
 from ecgraft.formats import reading
+from ecgraft.formats._wfdb import annotations
 from ecgraft.record import QRS, InputError, P, T
 
 

@@ -9,7 +9,7 @@ import wfdb
 
 from ecgraft import datasets
 from ecgraft.datasets import cpsc2021, ludb, nstdb, ptb_xl, qtdb
-from ecgraft.formats._annotations import Marks
+from ecgraft.formats._wfdb.annotations import Marks
 from ecgraft.record import LEADS, QRS, WAVE, InputError, P, T, UsageError, waves_array
 
 

@@ -10,7 +10,7 @@ import pytest
 import made_aecg as made
 from ecgraft import formats
 from ecgraft.formats import Given, aecg
-from ecgraft.formats._aecg_words import whole
+from ecgraft.formats._aecg.words import whole
 from ecgraft.record import LEADS, InputError
 
 KEY = "a secret of sixteen bytes"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import made_csv as made
 from ecgraft import formats
-from ecgraft.formats import _columns
+from ecgraft.formats._table import columns
 from ecgraft.record import InputError, Record
 
 X = np.round(np.random.default_rng(3).normal(size=(200, 3)), 3)
@@ -221,7 +221,7 @@ def test_one_time_for_every_few_samples(tmp_path):
     ],
 )
 def test_a_rate_is_as_precise_as_the_times(times, rate):
-    assert _columns.rate_of(times, 1.0, "here") == pytest.approx(rate, rel=0)
+    assert columns.rate_of(times, 1.0, "here") == pytest.approx(rate, rel=0)
 
 
 ANY = st.lists(st.floats(width=32, allow_infinity=False), min_size=1, max_size=30)

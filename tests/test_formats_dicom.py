@@ -10,8 +10,8 @@ import pytest
 import made_dicom as made
 from ecgraft import formats
 from ecgraft.formats import dicom
-from ecgraft.formats._dicom_file import File, Item, load
-from ecgraft.formats._dicom_groups import a_law, mu_law
+from ecgraft.formats._dicom.file import File, Item, load
+from ecgraft.formats._dicom.groups import a_law, mu_law
 from ecgraft.record import LEADS, InputError
 from made_dicom import STEP, Form, channel, group
 

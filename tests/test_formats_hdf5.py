@@ -7,7 +7,7 @@ import pytest
 
 import made_hdf5 as made
 from ecgraft import formats
-from ecgraft.formats import _hdf5
+from ecgraft.formats._hdf5.file import opened
 from ecgraft.record import LEADS, InputError
 
 h5py = pytest.importorskip("h5py")
@@ -84,7 +84,7 @@ def same(ours, theirs) -> bool:
 @pytest.mark.parametrize("block", [0, 1024], ids=["", "after a user's block"])
 def test_every_layout_is_read_as_h5py_reads_it(tmp_path, libver, block):
     path = made.h5(tmp_path / "r", every_layout, libver, userblock_size=block)
-    ours, count = _hdf5.opened(path), 0
+    ours, count = opened(path), 0
     with h5py.File(path) as theirs:
         for name, node in theirs.items():
             if isinstance(node, h5py.Dataset):

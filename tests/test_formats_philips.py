@@ -7,7 +7,8 @@ import pytest
 
 import made_philips as made
 from ecgraft import formats
-from ecgraft.formats import _xli, philips
+from ecgraft.formats import philips
+from ecgraft.formats._philips import xli
 from ecgraft.record import LEADS, InputError
 
 REAL = {"old": "129DYPRG.XML", "wide": "3191723_ZZDEMOPTONLY_1-04_orig.xml", "last": "2020-5-18_15-48-11.xml"}
@@ -47,28 +48,28 @@ def test_xli_of_any_length(tmp_path, T):
 
 def test_codes_by_hand():
     """0001000001 1111111111 and padding; then a string that is used in the step that makes it."""
-    assert _xli._codes(bytes([0x10, 0x7F, 0xF0])).tolist() == [65]
-    assert _xli._codes(made.bits([1, 2, 3, 4, 1022])).tolist() == [1, 2, 3, 4, 1022]
-    assert _xli._unpack(np.array([65, 66, 256, 258]), "x") == b"ABABABA"
+    assert xli._codes(bytes([0x10, 0x7F, 0xF0])).tolist() == [65]
+    assert xli._codes(made.bits([1, 2, 3, 4, 1022])).tolist() == [1, 2, 3, 4, 1022]
+    assert xli._unpack(np.array([65, 66, 256, 258]), "x") == b"ABABABA"
 
 
 def test_second_differences_by_hand():
     """10, 12, then 2 * 12 - 10 - 3 = 11, then 2 * 11 - 12 - (65 - 64) = 9; the last word is not used."""
     packed = bytes([0, 0, 0, 0, 10, 12, 65, 64])
-    assert _xli._undelta(packed, 3, "x").tolist() == [10, 12, 11, 9]
+    assert xli._undelta(packed, 3, "x").tolist() == [10, 12, 11, 9]
 
 
 def test_halves_go_towards_zero():
     """I -3, II 0: III is 3 - residual 0; aVR -(-1) - 0; aVL (-3 - 3) / 2; aVF 3 / 2 is 1."""
     rows = [np.array([v], np.int32) for v in (-3, 0, 0, 0, 0, 0)]
-    assert [int(row[0]) for row in _xli.limbs(rows, _xli.LIMBS)] == [-3, 0, 3, 1, -3, 1]
+    assert [int(row[0]) for row in xli.limbs(rows, xli.LIMBS)] == [-3, 0, 3, 1, -3, 1]
 
 
 @pytest.mark.parametrize("name", ["wide", "last"])
 def test_derived_leads_of_real_files_are_the_exact_halves(shared_data, name):
     """Within half a unit, which holds only if halves are rounded towards zero (otherwise 1.5 units)."""
     record = formats.read(shared_data / "formats" / "philips" / REAL[name])
-    one, two, three, aVR, aVL, aVF = (np.round(record.lead(lead) / 0.005) for lead in _xli.LIMBS)
+    one, two, three, aVR, aVL, aVF = (np.round(record.lead(lead) / 0.005) for lead in xli.LIMBS)
     assert not (two - one - three).any()
     for lead, exact in ((aVR, -(one + two) / 2), (aVL, (one - three) / 2), (aVF, (two + three) / 2)):
         assert np.abs(lead - exact).max() == 0.5

@@ -9,11 +9,9 @@ import pytest
 
 import made_scp as made
 from ecgraft import formats
-from ecgraft.formats import _scp_bimodal as bimodal
-from ecgraft.formats import _scp_findings as findings
-from ecgraft.formats import _scp_huffman as huffman
-from ecgraft.formats import _scp_leads, scp
-from ecgraft.formats import _scp_signal as samples
+from ecgraft.formats import scp
+from ecgraft.formats._scp import bimodal, findings, huffman, leads
+from ecgraft.formats._scp import signal as samples
 from ecgraft.record import LEADS, QRS, InputError, P
 
 BEAT = np.rint(1000 * np.hanning(50) * [[1], [2]]).astype(int)  # (2, 50)
@@ -66,7 +64,7 @@ def test_samples_bit_for_bit(tmp_path, more):
 
 
 def test_every_lead_of_the_table(tmp_path):
-    codes = [code for code in _scp_leads.NAMES if code != 65]
+    codes = [code for code in leads.NAMES if code != 65]
     path = made.save(tmp_path / "x.scp", made.waveform(len(codes), 20), 500, codes, tables=())
     record = read(path)
     assert set(LEADS) < set(record.leads) and len(set(record.leads)) == len(codes) == 95
@@ -139,7 +137,7 @@ def test_bimodal_compression_of_slow_waves_is_near_and_exact_in_protected_areas(
 
 def test_areas_that_overlap_or_lie_outside():
     areas = np.array([(0, 5), (3, 4), (4, 6), (9, 8), (10, 30)], samples.AREA)
-    mask = samples._areas(areas, _scp_leads.Lead("I", 1, 3, 12))
+    mask = samples._areas(areas, leads.Lead("I", 1, 3, 12))
     assert (np.flatnonzero(mask) + 3).tolist() == [3, 4, 5, 6, 10, 11, 12]
     whole = bimodal.plan(np.ones(5, bool), 4, False)
     assert whole.count == 5 and whole.left.tolist() == [0, 1, 2, 3, 4]

@@ -12,9 +12,9 @@ import wfdb as library
 
 import made_wfdb as made
 from ecgraft import datasets, formats
-from ecgraft.formats import _annotations as annotations
-from ecgraft.formats import _annotations_out as out
 from ecgraft.formats import wfdb
+from ecgraft.formats._wfdb import annotations
+from ecgraft.formats._wfdb import annotations_out as out
 from ecgraft.record import QRS, InputError, P, T
 
 KEY = "a secret of some length"

@@ -10,8 +10,8 @@ import wfdb as library
 
 from conftest import SHARED_DATA
 from ecgraft import formats
-from ecgraft.formats import _annotations as annotations
 from ecgraft.formats import wfdb
+from ecgraft.formats._wfdb import annotations
 from ecgraft.record import InputError, lead_name
 
 BIG = 40  # records of one database that are read

@@ -16,8 +16,8 @@ import ecgraft
 from ecgraft import cli, formats
 from ecgraft.commands import _annotation_files, _waves_out
 from ecgraft.commands.predict import page, picture
-from ecgraft.formats import _annotations as read
-from ecgraft.formats import _annotations_out as out
+from ecgraft.formats._wfdb import annotations as read
+from ecgraft.formats._wfdb import annotations_out as out
 from ecgraft.model import Model, Prediction
 from ecgraft.record import BEAT, LEADS, QRS, WAVES, InputError, P, Record, T, UsageError, waves_array
 from ecgraft.report.sheet import LEFT, SPEED, compose

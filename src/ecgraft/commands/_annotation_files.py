@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..formats import _annotations_out as out
+from ..formats._wfdb import annotations_out as out
 from ..model import Prediction
 from ..record import Record, UsageError
 

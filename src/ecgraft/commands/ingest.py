@@ -24,7 +24,7 @@ from . import _account
 from ._items import Item, entries, files
 from ._secret import secret
 
-NOTES = {"assumed": "assumed", "skipped": "no ECG, left out"}  # what readers note in Record.extra
+NOTES = {"assumed": "assumed", "skipped": "left out"}  # what readers note in Record.extra
 SHOWN = 5  # skipped records, and notes, that are printed
 SMALLEST, SHARES = 16, 16  # records in a chunk, chunks in an import, at least
 FEW = 64  # records that are read sooner than other processes are started

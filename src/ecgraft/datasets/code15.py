@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..formats._hdf5 import opened
+from ..formats._hdf5.file import opened
 from ..record import LEADS, InputError, Record
 from . import Entry
 from ._lists import number

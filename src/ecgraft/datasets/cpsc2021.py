@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
-from ..formats._annotations import Marks, beats, read_marks, rhythms
+from ..formats._wfdb.annotations import Marks, beats, read_marks, rhythms
 from ..record import RHYTHM, Record
 from . import Entry
 from ._lists import inside, listed

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
-from ..formats._annotations import read_marks, span, waves
+from ..formats._wfdb.annotations import read_marks, span, waves
 from ..record import QRS, Record
 from . import Entry
 from ._lists import inside, number, table

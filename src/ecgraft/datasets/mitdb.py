@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from ..formats import wfdb
-from ..formats._annotations import beats, read_marks, rhythms
+from ..formats._wfdb.annotations import beats, read_marks, rhythms
 from ..record import Record
 from . import Entry
 from ._lists import inside, listed

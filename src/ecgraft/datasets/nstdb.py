@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
-from ..formats._annotations import beats, read_marks
+from ..formats._wfdb.annotations import beats, read_marks
 from ..record import InputError, Record
 from . import Entry, check_folder
 from ._lists import inside, listed

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import wfdb
-from ..formats._annotations import BEATS, beats, read_marks, rhythms, waves
+from ..formats._wfdb.annotations import BEATS, beats, read_marks, rhythms, waves
 from ..record import QRS, SPAN, P, Record, UsageError
 from . import Entry
 from ._lists import inside, listed

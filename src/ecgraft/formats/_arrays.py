@@ -66,7 +66,8 @@ def record(arrays: dict, path: Path, given: Given) -> Record:
     found = axes(tuple(array.shape), given.leads, where)
     index = chosen(found.count, given, where, f" of {found.leads} leads and {found.samples} samples")
     said = {k: _of(a, index if found.count else None, found.count) for k, a in said.items() if k in ABOUT}
-    given = replace(given, rate=_number(said, RATE) or given.rate)
+    stated = _number(said, RATE)
+    given = replace(given, rate=given.rate if stated is None else stated)
     units = _texts(said, UNIT)
     given.require(path, rate=True, unit=not units, names=found.leads)
     signal, holes = millivolts(take(array, found, index, where), scales(units, found.leads, given, path))

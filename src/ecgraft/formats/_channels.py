@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..record import LEADS, MILLIVOLT, InputError, lead_name
 from . import Given
-from ._header import Channel
+from ._wfdb.header import Channel
 
 GAIN = 200.0  # digital units per mV where a WFDB header does not say, as WFDB defines it
 NOT_ECG = re.compile(

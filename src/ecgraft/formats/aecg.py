@@ -12,10 +12,10 @@ from xml.etree.ElementTree import Element
 
 from ..record import InputError, Record
 from . import Given, _said, resolution, told
-from ._aecg_notes import BEAT_OF_ALL, Notes, collect
-from ._aecg_series import read as read_series
-from ._aecg_series import sequences, size
-from ._aecg_words import SECONDS, digits, moment, quantity
+from ._aecg.notes import BEAT_OF_ALL, Notes, collect
+from ._aecg.series import read as read_series
+from ._aecg.series import sequences, size
+from ._aecg.words import SECONDS, digits, moment, quantity
 from ._xml import parse, root, text
 
 TITLE = "HL7 aECG"

@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from ..record import InputError, Record
-from . import HEAD, LARGEST, Given, _arrays, _columns, _table_rows, check_size
+from . import HEAD, LARGEST, Given, _arrays, check_size
 from ._arrays import chosen
-from ._columns import MOST, Table
-from ._table import CLOCK, EMPTY, Layout, look
-from ._table_about import about, apples
+from ._table import columns, rows
+from ._table.about import about, apples
+from ._table.columns import MOST, Table
+from ._table.layout import CLOCK, EMPTY, Layout, look
 
 TITLE = "CSV"
 GUESSES = True
@@ -35,34 +36,34 @@ def claims(path: Path, head: bytes) -> int:
     text = _text(head)
     found = look(text, whole=len(head) < HEAD) if text else None
     if found is None:
-        return int(bool(text) and _table_rows.looks(text))
+        return int(bool(text) and rows.looks(text))
     told = bool(found.names) and any(unit in ("mv", "uv", "µv", "v") for unit in found.units)
     return 1 if told or text.count("\n") >= 8 or found.columns > 100 else 0
 
 
 def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
-    return 1 if _layout(Path(path)) else _table_rows.count(Path(path))
+    return 1 if _layout(Path(path)) else rows.count(Path(path))
 
 
 def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     path, given = Path(path), given.with_rhythm_only(path)
     layout = _layout(path)
     if layout is None:
-        total = _table_rows.count(path)
+        total = rows.count(path)
         index = chosen(total, given, path, ", one in each row")
-        record = _arrays.record(_table_rows.arrays(path, index), path, replace(given, index=None))
+        record = _arrays.record(rows.arrays(path, index), path, replace(given, index=None))
         return record if total == 1 else record.but(id=f"{path.stem}-{index}")
     chosen(None, given, path)
     values, clock = _values(path, layout)  # (T, columns)
     said = about(list(layout.above), given)
     if layout.names is None and not clock and len(values) <= MOST and len(values) < layout.columns:
         turned = Table(values.T, None, (None,) * len(values))
-        return _columns.record(turned, said, path, given, "a row per lead")
+        return columns.record(turned, said, path, given, "a row per lead")
     if layout.interval is not None:
-        said = replace(said, rate=said.rate or _columns.simplest(1 / layout.interval, NEAR))
+        said = replace(said, rate=said.rate or columns.simplest(1 / layout.interval, NEAR))
         layout = replace(layout, units=(None, *layout.units[1:]))
     names = None if apples(list(layout.above)) else layout.names
-    return _columns.record(Table(values, names, layout.units, 0 if clock else None), said, path, given)
+    return columns.record(Table(values, names, layout.units, 0 if clock else None), said, path, given)
 
 
 def write(record: Record, path) -> list[Path]:
@@ -83,7 +84,7 @@ def _time_cells(T: int, rate: float, path) -> tuple[np.ndarray, str]:
     seconds = np.arange(T) / rate
     for digits in (3, 4, 6, 9, 12):
         rounded = np.round(seconds, digits)
-        if T > 1 and rounded[1] > 0 and _columns.rate_of(rounded, 1.0, path) == rate:
+        if T > 1 and rounded[1] > 0 and columns.rate_of(rounded, 1.0, path) == rate:
             return np.char.mod(f"%.{digits}f", rounded), ""
     return np.char.mod("%.12f", seconds), f"# Sampling rate: {rate!r} Hz\n"
 
@@ -96,7 +97,7 @@ def _layout(path: Path) -> Layout | None:
     with open(path, "rb") as file:
         text = _text(file.read(FIRST))
     layout = look(text, whole=size <= FIRST) if text else None
-    if layout is None and not (text and _table_rows.looks(text)):
+    if layout is None and not (text and rows.looks(text)):
         raise InputError(f"{path}: no table of numbers; an ECG in CSV has a row per sample and a column per lead")
     return layout
 

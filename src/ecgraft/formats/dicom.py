@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ..record import InputError, Record
 from . import Given, resolution, told
-from ._dicom_file import Item, load, quiet, starts
-from ._dicom_groups import Group, Part, groups, joined_parts, medians, rank, signal
-from ._dicom_notes import notes, placed
-from ._dicom_write import write
+from ._dicom.file import Item, load, quiet, starts
+from ._dicom.groups import Group, Part, groups, joined_parts, medians, rank, signal
+from ._dicom.notes import notes, placed
+from ._dicom.write import write
 from ._given import NOBODY
 
 __all__ = ["ENDINGS", "TITLE", "claims", "read", "write"]

@@ -20,11 +20,10 @@ import numpy as np
 
 from ..record import InputError, Record
 from . import PACKED, Given, check_size, resolution, told
-from . import _edf_annotations as annotations
-from . import _edf_header as headers
-from . import _edf_leads as leads
 from ._channels import unique
 from ._digital import Scale, int24
+from ._edf import annotations, leads
+from ._edf import header as headers
 from ._said import years
 
 TITLE = "EDF"
@@ -57,8 +56,8 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
 
 
 def write(record: Record, path: Path) -> list[Path]:
-    """EDF+ of 16 bits, or BDF+ of 24 where `path` ends in .bdf; see `_edf_out`."""
-    from ._edf_out import save
+    """EDF+ of 16 bits, or BDF+ of 24 where `path` ends in .bdf; see `_edf.out`."""
+    from ._edf.out import save
 
     return save(record, Path(path), WRITER)
 

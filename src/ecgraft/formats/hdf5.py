@@ -17,7 +17,7 @@ import numpy as np
 
 from ..record import LEADS, InputError, Record
 from . import Given, _arrays, told
-from ._hdf5 import Dataset, Group, begins, opened
+from ._hdf5.file import Dataset, Group, begins, opened
 
 TITLE = "HDF5"
 LEVELS = 4  # groups inside each other

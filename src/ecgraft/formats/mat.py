@@ -15,7 +15,7 @@ import numpy as np
 
 from ..record import InputError, Record
 from . import LARGEST, Given, _arrays, check_size
-from ._hdf5 import Dataset, Group, opened
+from ._hdf5.file import Dataset, Group, opened
 from ._mat5 import load
 
 TITLE = "MATLAB"

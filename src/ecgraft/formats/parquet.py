@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from ..record import LEADS, InputError, Record, lead_name
-from . import Given, _arrays, _columns, _parquet_pages, check_size
-from ._columns import Table
-from ._table import named
-from ._table_about import of_pairs
+from . import Given, _arrays, _parquet_pages, check_size
+from ._table.about import of_pairs
+from ._table.columns import Table, record
+from ._table.layout import named
 
 TITLE = "Parquet"
 MOST = 1000  # columns
@@ -167,9 +167,7 @@ def _table(rows: Rows, path: Path, given: Given) -> Record:
     stated = {f.name: _unit(f) for f in schema if f.name in columns}
     both = [named(name) for name in columns]
     units = ["s" if name in times else unit or stated[name] for name, (_, unit) in zip(columns, both)]
-    return _columns.record(
-        Table(values, tuple(n for n, _ in both), tuple(units)), of_pairs(rows.said, given), path, given
-    )
+    return record(Table(values, tuple(n for n, _ in both), tuple(units)), of_pairs(rows.said, given), path, given)
 
 
 def _numbers(column, time: bool) -> np.ndarray:

@@ -15,8 +15,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..record import LEADS, InputError, Record
-from . import Given, _export, _philips_about, _xli, check_size, resolution, told
+from . import Given, _export, check_size, resolution, told
 from ._channels import NOT_ECG, unique
+from ._philips import about, xli
 from ._xml import number, parse, root, text
 
 TITLE = "Philips ECG XML"
@@ -43,14 +44,14 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     extra["skipped"] += [names[i] for i in range(len(names)) if i not in kept]
     signal = _export.millivolt([rows[i] for i in kept], [step] * len(kept), "uV", path)
     leads = _named([names[i] for i in kept], signal, extra)
-    person, derived = _philips_about.person(tree, given)
+    person, derived = about.person(tree, given)
     extra["derived"] += derived
-    about = {"unit": "uV", "resolution": resolution([step / 1000])}
-    about |= {"device": _philips_about.device(tree), "filters": _philips_about.filters(tree)}
-    said = _philips_about.statements(tree)
+    facts = {"unit": "uV", "resolution": resolution([step / 1000])}
+    facts |= {"device": about.device(tree), "filters": about.filters(tree)}
+    said = about.statements(tree)
     if not given.median:
-        about["median"] = _median_there(tree, beats)
-    return Record(signal, rate, leads, id=path.stem, **person, **said, extra=told(**about, **extra))
+        facts["median"] = _median_there(tree, beats)
+    return Record(signal, rate, leads, id=path.stem, **person, **said, extra=told(**facts, **extra))
 
 
 def _check(tree: Element, path: Path) -> None:
@@ -132,9 +133,9 @@ def _xli_rows(wave: Element, names: list[str], extra: dict, path: Path) -> list[
     method, first = _compression(wave), names[:6]
     if method.upper() != "XLI":
         raise InputError(f"{path}: compressed by {method[:40]!r}; only XLI is known. Export it without compression")
-    if set(names) & set(_xli.LIMBS[2:]) and first != list(_xli.LIMBS[: len(first)]):
+    if set(names) & set(xli.LIMBS[2:]) and first != list(xli.LIMBS[: len(first)]):
         raise InputError(f"{path}: its leads begin with {', '.join(first)[:80]}; XLI is only known for I, II, III ...")
-    rows, count = _xli.channels(_bytes(wave, wave.get("dataencoding", ""), path), len(names), str(path))
+    rows, count = xli.channels(_bytes(wave, wave.get("dataencoding", ""), path), len(names), str(path))
     if len(rows) < len(names):
         raise InputError(f"{path}: {len(rows)} of its {len(names)} leads are in it; export it again")
     if count > len(names):
@@ -144,11 +145,11 @@ def _xli_rows(wave: Element, names: list[str], extra: dict, path: Path) -> list[
 
 def _limbs(rows: list[np.ndarray], names: list[str], extra: dict) -> list[np.ndarray]:
     """Leads from channels of XLI, of which III, aVR, aVL and aVF (where they are) hold residuals."""
-    first = [name for name in names[:6] if name in _xli.LIMBS]
-    if not set(first) & set(_xli.LIMBS[2:]):
+    first = [name for name in names[:6] if name in xli.LIMBS]
+    if not set(first) & set(xli.LIMBS[2:]):
         return rows
     extra["derived"].append(f"{', '.join(first[2:])} from I, II and what is stored of them (halves towards zero)")
-    return [*_xli.limbs(rows[: len(first)], first), *rows[len(first) :]]
+    return [*xli.limbs(rows[: len(first)], first), *rows[len(first) :]]
 
 
 def _plain_rows(wave: Element, names: list[str], length: int | None, path: Path) -> list[np.ndarray]:

@@ -1,7 +1,7 @@
 """SCP-ECG (EN 1064, ISO 11073-91064, versions 1 to 3): resting ECGs of electrocardiographs, compressed in several ways.
 
-Sections 1 to 8 and 11 are read: `_scp_sections` has the frame, `_scp_signal` the samples, `_scp_about` the patient,
-`_scp_findings` what was measured and stated. An amplitude is an integer of so many nV, told in mV.
+Sections 1 to 8 and 11 are read: `_scp.sections` has the frame, `_scp.signal` the samples, `_scp.about` the patient,
+`_scp.findings` what was measured and stated. An amplitude is an integer of so many nV, told in mV.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from ..record import BEAT, LEADS, InputError, Record
 from ..signal.leads import LIMB
 from . import Given, check_size, resolution, told
-from ._scp_about import About, about
-from ._scp_bimodal import factor as decimation
-from ._scp_findings import Measured, Statements, measured, statements, waves
-from ._scp_leads import CALIBRATION, MINUS_AVR, Lead, derived, leads
-from ._scp_sections import File, begins, load, named
-from ._scp_signal import Places, block, length, places, reference, rhythm, sign, subtracted
+from ._scp.about import About, about
+from ._scp.bimodal import factor as decimation
+from ._scp.findings import Measured, Statements, measured, statements, waves
+from ._scp.leads import CALIBRATION, MINUS_AVR, Lead, derived, leads
+from ._scp.sections import File, begins, load, named
+from ._scp.signal import Places, block, length, places, reference, rhythm, sign, subtracted
 
 TITLE = "SCP-ECG"
 MEDIAN = True

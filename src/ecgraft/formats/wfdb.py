@@ -1,6 +1,6 @@
 """WFDB records (PhysioNet): a header (.hea) and signal files, in one or several segments, and annotations beside them.
 
-Every signal format is read without the wfdb library and equals `wfdb.rdrecord` (`_wfdb_signals`). Channels that are
+Every signal format is read without the wfdb library and equals `wfdb.rdrecord` (`_wfdb.signals`). Channels that are
 not ECG (pressure, respiration ...) are left out and named in `extra["skipped"]`. A signal with more samples than the
 frame rate gives keeps them: the record has the rate of its fastest ECG, slower ones are held. A header may also name
 an EDF file as format 16: a data block of EDF is a frame.
@@ -14,10 +14,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..record import InputError, Record
-from . import Given, _wfdb_beside, _wfdb_comments, _wfdb_signals, _wfdb_write, resolution, told
+from . import Given, resolution, told
 from ._channels import GAIN, unique
-from ._header import Header, looks_like, parse
-from ._wfdb_signals import Found
+from ._wfdb import beside, comments, signals
+from ._wfdb import write as out
+from ._wfdb.header import Header, looks_like, parse
+from ._wfdb.signals import Found
 
 TITLE = "WFDB"
 ENDINGS = (".hea", ".dat")
@@ -51,7 +53,7 @@ def parts(path: Path) -> list[Path]:
         except InputError:
             continue
         files, channels = files + part.files(), channels or part.channels
-    return files + _wfdb_beside.files(header, unique(channel.name for channel in channels))
+    return files + beside.files(header, unique(channel.name for channel in channels))
 
 
 def read(path, given: Given = Given()) -> Record:  # noqa: B008
@@ -60,34 +62,34 @@ def read(path, given: Given = Given()) -> Record:  # noqa: B008
     Raises InputError for a header or signal file that is missing, broken or cut short, and where no channel is an ECG.
     """
     header = parse(_base(Path(path)))
-    found = _wfdb_signals.found(header, given)
+    found = signals.found(header, given)
     record = _record(header, found)
-    said = _wfdb_comments.understand(header.comments, given)
-    beside = _wfdb_beside.read(header, record.leads, found.ratio, record.signal.shape[1])
+    said = comments.understand(header.comments, given)
+    marks = beside.read(header, record.leads, found.ratio, record.signal.shape[1])
     extra = told(
         unit=", ".join(dict.fromkeys(lead.channel.unit for lead in found.kept)),
         resolution=resolution([1 / abs(lead.per_mv) for lead in found.kept]),
         assumed=_assumed(found),
         derived=_held(header, found),
-        skipped=[*filter(None, [", ".join(found.skipped)]), *said.skipped, *beside.skipped],
-        annotations=", ".join(beside.extensions),
+        skipped=[*filter(None, [", ".join(found.skipped)]), *said.skipped, *marks.skipped],
+        annotations=", ".join(marks.extensions),
         comments="\n".join(said.kept),
     )
     age = record.age if record.age is None or record.age <= OLDEST else None
-    return record.but(age=age, extra=extra, **said.fields, **beside.fields)
+    return record.but(age=age, extra=extra, **said.fields, **marks.fields)
 
 
 def bare(path, given: Given = Given()) -> Record:  # noqa: B008
     """The record without annotations and labels, with all comments of its header."""
     header = parse(_base(Path(path)))
-    found = _wfdb_signals.found(header, given)
-    skipped, comments = ", ".join(found.skipped), "\n".join(header.comments)
-    return _record(header, found).but(extra=told(skipped=skipped, assumed=_assumed(found), comments=comments))
+    found = signals.found(header, given)
+    skipped, remarks = ", ".join(found.skipped), "\n".join(header.comments)
+    return _record(header, found).but(extra=told(skipped=skipped, assumed=_assumed(found), comments=remarks))
 
 
 def write(record: Record, path) -> list[Path]:
-    """Header, signal file, annotation files. Samples of an A/D converter come back bit by bit, see `_wfdb_write`."""
-    return _wfdb_write.write(record, Path(path))
+    """Header, signal file, annotation files. Samples of an A/D converter come back bit by bit, see `_wfdb.write`."""
+    return out.write(record, Path(path))
 
 
 def _base(path: Path) -> Path:

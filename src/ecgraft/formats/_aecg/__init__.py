@@ -1,0 +1,1 @@
+"""What HL7 aECG files are made of."""

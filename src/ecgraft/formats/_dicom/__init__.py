@@ -1,0 +1,1 @@
+"""What DICOM waveforms are made of, and the writer."""

@@ -1,0 +1,1 @@
+"""What EDF and BDF files are made of, and the writer."""

@@ -1,0 +1,1 @@
+"""A reader of HDF5: bytes, objects, chunks, the file."""

@@ -1,0 +1,1 @@
+"""What Philips Sierra XML is made of."""

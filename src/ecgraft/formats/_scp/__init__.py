@@ -1,0 +1,1 @@
+"""What SCP-ECG files are made of."""
