@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ..record import Record
@@ -90,7 +92,10 @@ def _shape(x: np.ndarray, rate: float) -> str:
 
 def _stuck(x: np.ndarray, level: float) -> float:
     """Share of samples that stay at `level` for three samples or more, in two places at least (a filled end is one)."""
-    at = np.flatnonzero(x == np.float32(level))
+    there = x == np.float32(level)
+    if np.count_nonzero(there) <= RAIL * x.size:  # too few, however they lie
+        return 0.0
+    at = np.flatnonzero(there)
     runs = np.diff(np.r_[-1, np.flatnonzero(np.diff(at) > 1), at.size - 1])
     runs = runs[runs > 2]
     return runs.sum() / x.size if runs.size > 1 else 0.0
@@ -101,7 +106,11 @@ def _still(x: np.ndarray, run: int) -> float:
     still = 0
     for first in range(0, x.size, PART):
         part = x[first : first + PART]
-        edges = np.flatnonzero(np.diff(part)) + 1
+        changes = part[1:] != part[:-1]
+        pairs = part.size - np.count_nonzero(changes)
+        if part.size == x.size and pairs * run <= STILL * x.size * (run - 1):  # too few, however they lie
+            continue
+        edges = np.flatnonzero(changes) + 1
         lengths = np.diff(np.r_[0, edges, part.size])
         still += lengths[lengths >= run].sum()
     return float(still / x.size)
@@ -112,15 +121,22 @@ def _hum(signal: np.ndarray, rate: float) -> list[tuple[int, float]]:
     C, T = signal.shape
     best = [(50, 0.0)] * C
     x = np.nan_to_num(signal, nan=0.0, posinf=0.0, neginf=0.0)
-    window = np.hanning(T).astype(np.float32) * np.float32(2 / max(np.hanning(T).sum(), 1e-9))
     for hertz in (50, 60):
         if rate <= 2 * (hertz + 4) or rate > T:
             continue
-        probes = np.array([hertz, hertz - 4, hertz - 3, hertz + 3, hertz + 4], dtype=np.float32)
-        angle = (2 * np.pi * probes[:, None] / rate * np.arange(T)).astype(np.float32)
-        level = np.abs(x @ (window * np.cos(angle)).T + 1j * (x @ (window * np.sin(angle)).T))  # (C, 5) mV
+        cosine, sine = _probes(T, rate, hertz)
+        level = np.abs(x @ cosine + 1j * (x @ sine))  # (C, 5) mV
         stands_out = level[:, 0] > 4 * level[:, 1:].mean(axis=1)
         best = [
             (hertz, float(level[i, 0])) if stands_out[i] and level[i, 0] > best[i][1] else best[i] for i in range(C)
         ]
     return best
+
+
+@lru_cache(4)
+def _probes(T: int, rate: float, hertz: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windowed cosine and sine of the mains and of four frequencies beside it, (T, 5) each."""
+    window = np.hanning(T).astype(np.float32) * np.float32(2 / max(np.hanning(T).sum(), 1e-9))
+    probes = np.array([hertz, hertz - 4, hertz - 3, hertz + 3, hertz + 4], dtype=np.float32)
+    angle = (2 * np.pi * probes[:, None] / rate * np.arange(T)).astype(np.float32)
+    return (window * np.cos(angle)).T, (window * np.sin(angle)).T
