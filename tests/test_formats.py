@@ -4,11 +4,14 @@ Each format is found by itself: `made_NAME.save(path, signal, rate, leads)` writ
 """
 
 import importlib
+import os
+from datetime import date
 
 import numpy as np
 import pytest
 
 from ecgraft import formats, plugs
+from ecgraft.formats import _person
 from ecgraft.record import InputError, Record, UsageError
 
 FORMATS = plugs.names("formats")
@@ -183,3 +186,59 @@ def test_a_patient_is_a_hash_under_the_secret_and_nobody_without():
     import hmac
 
     assert given.patient("12") == "key:" + hmac.new(b"0123456789abcdef", b"12", hashlib.sha256).hexdigest()[:24]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("1951-01-31", (1951, 1, 31)),
+        ("19510131", (1951, 1, 31)),
+        ("1951/1/3", (1951, 1, 3)),
+        ("2010-05-06T07:08:09", (2010, 5, 6)),
+        ("195112", None),  # a month and no day
+        ("1951-0131", None),
+        ("1951-02-30", None),
+        ("", None),
+    ],
+)
+def test_dates(said, expected):
+    assert _person.day(said) == (date(*expected) if expected else None)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InputError, match="no ordinary file"):
+        formats.read(tmp_path / "pipe.npz")
+    save = encoder("npy").save(tmp_path / "a", signal(), 250.0, ("I", "II"))
+    assert formats.find(tmp_path) == [save]
+
+
+def test_a_survey_tells_formats_so_that_they_are_told_once(tmp_path):
+    paths = {made(name, tmp_path)[1]: name for name in FORMATS}
+    found = formats.survey(tmp_path)
+    assert {path: found.formats[path] for path in found.ecgs} == paths and not found.unseen
+    for path, name in paths.items():
+        assert formats.count(path, name, **GIVEN) == formats.count(path, **GIVEN)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_where_a_file_is_put_is_known_before_it_is_written(tmp_path, name):
+    ending = next(ending for ending, format in formats.written().items() if format == name)
+    path = tmp_path / f"Müller, 3.5. (Kopie){ending}"
+    record = Record(signal().astype(np.float32), 250.0, ("I", "II"), id="a")
+    assert formats.write(record, path)[0] == formats.target(path) == formats.target(path, name)
+
+
+def test_write_is_public(tmp_path):
+    import ecgraft
+
+    record = Record(signal().astype(np.float32), 250.0, ("I", "II"), id="a")
+    (path,) = ecgraft.write(record, tmp_path / "a.csv")
+    assert np.array_equal(ecgraft.read(path).signal, record.signal)
+
+
+def test_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    path = encoder("npy").save(tmp_path / "a", signal(), 250.0, ("I", "II"))
+    monkeypatch.chdir(tmp_path)
+    assert [found.name for found in formats.find(".")] == [path.name]

@@ -151,9 +151,9 @@ def test_several_series(tmp_path):
     small = one(1, 2, 3)
     large = made.series(made.sequences(made.clock(250), made.lead("II", [4, 5]), made.lead("MCL1", [6, 7])))
     path = file(tmp_path, small + large)
-    assert aecg.count(path) == 2 and aecg.count(path, Given(median=True)) == 2
+    assert aecg.count(path, Given()) == 2 and aecg.count(path, Given(median=True)) == 2
     assert read(path).leads == ("II", "MCL1") and read(path, index=0).leads == ("I",)
-    assert read(path).extra["skipped"] == "another series of 3 samples at 500 Hz, 1 leads"
+    assert read(path).extra["skipped"] == "another series of 3 samples at 500 Hz, 1 lead"
     with pytest.raises(InputError, match="no record 2 in it; it has 2, counted from 0"):
         read(path, index=2)
 
@@ -194,11 +194,12 @@ def test_annotations(tmp_path):
 def test_values_of_persons_come_first_and_impossible_ones_are_left_out(tmp_path):
     times = [made.measured("MDC_ECG_TIME_PD_PR", 0.2, "s"), made.measured("MDC_ECG_TIME_PD_QTc", 0, "ms")]
     none, mindray = made.measured("MDC_ECG_TIME_PD_QRS", 29999, "ms"), made.measured("MINDRAY_ECG_T_AXIS", 9, "deg")
+    times.append(made.measured("MDC_ECG_ANGLE_QRS_FRONT", 0, "deg"))
     device = made.notes(*times, none, mindray)
     person = made.notes(made.measured("MDC_ECG_TIME_PD_PR_GL", 180, "ms"), person="X")
     bazett = made.notes(made.measured("MDC_ECG_TIME_PD_QTcB", 410, "ms"), made.measured("MDC_ECG_TIME_PD_QT", 1, "km"))
     body = made.series(made.sequences(made.clock(500), made.lead("I", [1])), more=device + person + bazett)
-    assert read(file(tmp_path, body)).values == {"PR": 180, "QTc": 410, "T axis": 9}
+    assert read(file(tmp_path, body)).values == {"PR": 180, "QTc": 410, "QRS axis": 0, "T axis": 9}
 
 
 def test_a_negated_rhythm_is_a_no(tmp_path):
@@ -262,7 +263,7 @@ def test_what_is_wrong_is_named(tmp_path, old, new, message):
 
 
 def test_median_is_refused_where_there_is_none_and_asked_for_where_there_is_nothing_else(tmp_path):
-    with pytest.raises(InputError, match="no representative beat in it; read it without median"):
+    with pytest.raises(InputError, match="no median beat in it; read it without median"):
         read(file(tmp_path, one(1, 2)), median=True)
     path = next(path for path in made.variants(tmp_path) if path.stem == "beat only")
     assert read(path, median=True).signal.shape == (1, 50)

@@ -218,6 +218,9 @@ def test_what_is_said_of_each_record_of_a_stack(tmp_path):
     path = made_npy.npz(tmp_path / "r", signal=STACK, leads=LEADS, unit="mV", **said)
     records = [formats.read(path, index=i, patient_key="0123456789abcdef") for i in range(5)]
     assert [r.age for r in records] == [50, 60, 70, 80, None] and [r.sex for r in records] == ["F", "M", "F", "M", None]
+    sexes = ["mujer", "Frau", "man", "missing", "mixed"]  # of which all but one begin with m
+    path = made_npy.npz(tmp_path / "s", signal=STACK, leads=LEADS, unit="mV", fs=100, sex=sexes)
+    assert [formats.read(path, index=i).sex for i in range(5)] == ["F", "F", "M", None, None]
     assert [r.rate for r in records] == said["fs"] and len({r.patient for r in records}) == 5
 
 

@@ -153,7 +153,7 @@ BAD = {
     "no ECG among its leads": ('lead="II?"', 'lead="SPO2"'),
     "among its samples": (">\n\t\t", ">\n\t\tten,"),
     "a number that is no sample": (">\n\t\t", ">\n\t\t1e300,"),
-    "not a CardioSoft ECG": ("CardiologyXML", "Other"),
+    "its root is 'Other' and not CardiologyXML": ("CardiologyXML", "Other"),
 }
 
 

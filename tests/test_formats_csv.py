@@ -184,12 +184,16 @@ def test_lines_above_the_table_say_rate_unit_and_leads(tmp_path, kind):
     check(formats.read(table(tmp_path, head, time=str if kind == "of PhysioNet" else None)), rate)
 
 
-@pytest.mark.parametrize(("said", "step"), [("Gain: 200 adu/mV", 1 / 200), ("Resolution: 5 uV/LSB", 0.005)])
+STEPS = [("Gain: 200 adu/mV", 0.005), ("Resolution: 5 uV/LSB", 0.005)]
+STEPS += [("Resolution: 4.88 uV/LSB", 0.00488), ("Resolution: 0.03 mV/LSB", 0.03)]  # no whole number in 1 mV
+
+
+@pytest.mark.parametrize(("said", "step"), STEPS)
 def test_a_gain_scales_numbers_without_unit(tmp_path, said, step):
     whole = np.round(100 * X)
     record = formats.read(table(tmp_path, f"fs: 100\n{said}\nAge: 54\nSex: female\nI,II,V1\n", values=whole))
     np.testing.assert_allclose(record.signal, whole.T * step, rtol=1e-6)
-    assert (record.extra["resolution"], record.age, record.sex) == ("0.005", 54, "F")
+    assert (record.extra["resolution"], record.age, record.sex) == (f"{step:g}", 54, "F")
 
 
 def test_a_logger_of_polar(tmp_path):
@@ -279,3 +283,15 @@ def test_a_row_per_record_with_a_list_in_a_cell(tmp_path):
     record = formats.read(path)
     np.testing.assert_array_equal(record.signal[0], (np.arange(-20, 20) / 10000).astype(np.float32))
     assert (record.rate, record.id) == (250, "fitbit")
+
+
+def test_the_layout_of_a_table_of_many_records_is_found_once(tmp_path, monkeypatch):
+    rows = "".join(f'{i},250,"{list(range(i, i + 40))}"\n' for i in range(20))
+    path = made.write(tmp_path / "rows", "id,frequency,signal\n" + rows)
+    from ecgraft.formats import csv
+
+    found = []
+    monkeypatch.setattr(csv, "look", lambda *a, real=csv.look, **k: found.append(1) or real(*a, **k))
+    for i in range(20):
+        assert formats.read(path, "csv", index=i, unit="uV").signal[0, 0] == pytest.approx(i / 1000)
+    assert len(found) == 1

@@ -96,9 +96,10 @@ def test_nobody_is_named(tmp_path):
     more = [(0x00100010, "PN", "Smith^Jane"), (0x00100020, "LO", "MRN-4711"), (0x00100030, "DA", "19500102")]
     more += [(0x00080020, "DA", "20010203"), (0x00181000, "LO", "SERIAL7"), (0x00081070, "PN", "Nurse^Joy")]
     lines = ["Sinus rhythm", "ECG of JANE SMITH", "see MRN-4711", "Confirmed by: Dr House", "Reviewed by Joy"]
+    lines += ["PR longer than on 2001-02-03", "told Mrs Smith"]
     path = made.save(tmp_path / "x.dcm", X[:2], 500, ("I", "II"), notes=[text(line) for line in lines], more=more)
     record = read(path)
-    assert record.patient is None and record.report == "Sinus rhythm"
+    assert record.patient is None and record.report == "Sinus rhythm\nPR longer than on (date)\ntold Mrs (name)"
     assert record.extra["skipped"] == "4 lines of text that name somebody"
     seen = repr(record) + repr(read(path, patient_key=KEY))
     for secret in ("Smith", "SMITH", "4711", "1950", "2001", "SERIAL7", "Joy", "House"):

@@ -163,6 +163,8 @@ def test_statements(tmp_path):
 def test_reports_keep_words_that_are_names_where_they_are_words():
     lines = ["Left bundle branch block", "Block, Anna: see Block", "UNCONFIRMED", "  ", "Also confirmed by: Block"]
     assert _said.report(lines, ["Block"]) == "Left bundle branch block\nBlock, Anna: see (name)\nUNCONFIRMED"
+    assert _said.report(["Miller, Anna", "seen by miller"], ["Miller", "Anna"]) == "(name), (name)\nseen by (name)"
+    assert _said.names(["ECG Lab", "Dr. Who Long"]) == ["ECG Lab", "Dr. Who Long", "Who"]
     assert _said.report(["Befundet durch Dr. X am 1.2.2020", "vom 01.02.2020 10:11"]) == "vom (date)"
 
 
@@ -204,7 +206,7 @@ def test_quality_and_unused_elements_are_told(tmp_path):
 @pytest.mark.parametrize(
     "patient, test, age",
     [
-        ("<PatientAge>7</PatientAge><AgeUnits>MONTHS</AgeUnits>", "", pytest.approx(7 / 12)),
+        ("<PatientAge>7</PatientAge><AgeUnits>MONTHS</AgeUnits>", "", round(7 / 12, 4)),
         ("<PatientAge>0</PatientAge><AgeUnits>DAYS</AgeUnits>", "", 0),
         ("<PatientAge>0</PatientAge><AgeUnits>YEARS</AgeUnits>", "", None),
         ("<PatientAge>255</PatientAge><AgeUnits>YEARS</AgeUnits>", "", None),
@@ -287,3 +289,11 @@ def test_nobody_is_named(tmp_path):
         assert record.patient is None
     found = {read(path, rate=500, patient_key=KEY).patient for path in made.variants(tmp_path)}
     assert len(found) == 1 and found.pop().startswith("key:")
+
+
+def test_beats_count_from_the_first_sample_of_the_record(tmp_path):
+    """Leads that begin 20 samples (40 ms) after the ECG: a QRS at 60 ms is their sample 10."""
+    late = "<LeadOffsetFirstSample>20</LeadOffsetFirstSample>"
+    body = made.waveform(made.lead("I", range(500), more=late)) + made.beats(20, 60, 860, rr=800)
+    record = read(file(tmp_path, body))
+    assert record.signal.shape == (1, 500) and record.beats["sample"].tolist() == [10, 410]

@@ -8,7 +8,7 @@ import pytest
 
 import made_parquet as made
 from ecgraft import formats
-from ecgraft.formats import _parquet_pages, parquet
+from ecgraft.formats import _parquet_pages
 from ecgraft.record import LEADS, InputError
 
 pa = pytest.importorskip("pyarrow")
@@ -194,7 +194,6 @@ def test_many_values_in_few_bytes_are_refused(tmp_path):
 
 def test_without_pyarrow_the_message_names_it(tmp_path, monkeypatch):
     path = made.parquet(tmp_path / "r", NAMED, {"fs": "500"})
-    parquet._rows.cache_clear()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"pip install 'ecgraft\[formats\]'"):
         formats.read(path)

@@ -62,14 +62,14 @@ def test_second_differences_by_hand():
 def test_halves_go_towards_zero():
     """I -3, II 0: III is 3 - residual 0; aVR -(-1) - 0; aVL (-3 - 3) / 2; aVF 3 / 2 is 1."""
     rows = [np.array([v], np.int32) for v in (-3, 0, 0, 0, 0, 0)]
-    assert [int(row[0]) for row in xli.limbs(rows, xli.LIMBS)] == [-3, 0, 3, 1, -3, 1]
+    assert [int(row[0]) for row in xli.limbs(rows, LEADS[:6])] == [-3, 0, 3, 1, -3, 1]
 
 
 @pytest.mark.parametrize("name", ["wide", "last"])
 def test_derived_leads_of_real_files_are_the_exact_halves(shared_data, name):
     """Within half a unit, which holds only if halves are rounded towards zero (otherwise 1.5 units)."""
     record = formats.read(shared_data / "formats" / "philips" / REAL[name])
-    one, two, three, aVR, aVL, aVF = (np.round(record.lead(lead) / 0.005) for lead in xli.LIMBS)
+    one, two, three, aVR, aVL, aVF = (np.round(record.lead(lead) / 0.005) for lead in LEADS[:6])
     assert not (two - one - three).any()
     for lead, exact in ((aVR, -(one + two) / 2), (aVL, (one - three) / 2), (aVF, (two + three) / 2)):
         assert np.abs(lead - exact).max() == 0.5
@@ -216,8 +216,10 @@ def test_the_final_one_of_several_interpretations(tmp_path):
 
 def test_nobody_is_named(tmp_path):
     lines = (*made.STATEMENTS, ("", f"Confirmed by {made.NAMES[3]} 01-Dec-2011", ""), ("", f"for {made.NAMES[0]}", ""))
+    lines = (*lines, ("", f"as {made.NAMES[3].split()[-1]} says", ""))  # a part of a name
     path = made.save(tmp_path / "p.xml", ecg(2), 500, ("I", "II"), interpretations=made.interpretation(lines))
     hidden = (*made.NAMES, made.NUMBER, made.BORN, made.DAY, made.SERIAL, "DEC-2011", "Dec-2011")
+    assert "as (name) says" in formats.read(path).report
     for options in ({}, {"patient_key": SECRET}):
         record = formats.read(path, **options)
         said = repr((record.but(signal=np.zeros((2, 1))), record.extra, record.report))

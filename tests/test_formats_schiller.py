@@ -155,7 +155,7 @@ BAD = {
     "no ECG among its channels": ("<name>II?</name>", "<name>SPO2</name>"),
     "among its samples": ("<data>", "<data>ten,"),
     "a number that is no sample": ("<data>", "<data>1e300,"),
-    "not a Schiller ECG": ("SchillerEDI", "Other"),
+    "Other' and not SchillerEDI": ("SchillerEDI", "Other"),
 }
 
 

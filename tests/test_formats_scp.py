@@ -169,11 +169,11 @@ def test_the_patient_and_the_device(tmp_path):
     assert (record.age, record.sex, record.patient) == (69.0, "F", None)
     assert record.values == {"height": 177.8, "weight": 61.5} and record.extra["device"] == "Schiller CS-99"
     assert record.extra["filters"] == "high-pass 0.05 Hz, low-pass 150 Hz, notch 50 Hz"
-    assert record.extra["derived"] == "age from the dates of birth and of the recording"
+    assert record.extra["derived"] == "age from the date of birth"
 
 
 @pytest.mark.parametrize(
-    ("number", "unit", "age"), [(61, 1, 61), (18, 2, 1.5), (52, 3, 0.9966), (0, 1, 69), (200, 1, None)]
+    ("number", "unit", "age"), [(61, 1, 61), (18, 2, 1.5), (52, 3, 0.9966), (0, 1, 69), (200, 1, 69)]
 )
 def test_ages(tmp_path, number, unit, age):
     assert read(saved(tmp_path, tags={4: struct.pack("<HB", number, unit)})).age == age
@@ -364,13 +364,13 @@ def test_lengths_of_four_bytes_in_version_3(tmp_path):
 
 
 def test_nobody_is_named(tmp_path):
-    lines = [b"Sinus rhythm\0", b"Read by Dr. FRANKENSTEIN\0"]
+    lines = [b"Sinus rhythm\0", b"Read by Dr. FRANKENSTEIN\0", b"Confirmed by Dr. House\0", b"unlike 3-MAY-2020\0"]
     path = saved(tmp_path, section_8=made.stated(lines))
     record = read(path)
     everything = " ".join(map(repr, astuple(record)))
     for secret in (made.NAME, made.NUMBER, made.DOCTOR, "Ermintrude", "SN123456", "1950", "2020", "history"):
         assert secret.lower() not in everything.lower()
-    assert record.report == "Sinus rhythm" and "statements that name a person" in record.extra["skipped"]
+    assert record.report == "Sinus rhythm\nunlike (date)" and "statements that name a person" in record.extra["skipped"]
     keyed = read(path, patient_key="a secret of some length").patient
     assert keyed.startswith("key:") and made.NUMBER not in keyed
     assert read(path, patient_key="another secret, as long").patient != keyed

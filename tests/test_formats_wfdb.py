@@ -6,7 +6,7 @@ import wfdb as library
 
 import made_wfdb
 from ecgraft import formats
-from ecgraft.formats import wfdb
+from ecgraft.formats import Given, wfdb
 from ecgraft.record import InputError
 
 
@@ -162,7 +162,7 @@ def test_bad_headers_are_named(tmp_path, case):
     write(tmp_path)
     path = edit(tmp_path, old, new)
     with pytest.raises(InputError) as error:
-        wfdb.read(path)
+        wfdb.read(path, Given())
     assert message in str(error.value) and "r.hea" in str(error.value) + "r.hea" * (case == "huge")
 
 

@@ -191,14 +191,17 @@ def test_nobody_is_named(tmp_path):
         "Mrs. Doe of Elm Street",
         "Height: 170",
         "Weight: 9000",
+        "Diagnosis: sinus rhythm, as on 03/04/1950. Confirmed by Dr. House",
     )
     found = said(tmp_path, *lines, "Physician: Smith", "Age: 300", patient_key=KEY)
     assert found.patient == formats.Given(patient_key=KEY.encode()).patient("4711")
     text = repr(found)
-    assert not any(word in text for word in ("Doe", "4711", "1950", "Elm", "Smith"))
+    assert not any(word in text for word in ("Doe", "4711", "1950", "Elm", "Smith", "House"))
+    assert found.report == "sinus rhythm, as on (date)"
     assert found.extra["skipped"] == "2 lines of comments, which may say who it is"
     assert found.values == {"height": 170} and found.age is None
     assert said(tmp_path, *lines).patient is None
+    assert [said(tmp_path, f"Sex: {word}").sex for word in ("Missing", "Male (1)", "f", "2")] == [None, "M", "F", None]
     alone = said(tmp_path, "Name: Jane Doe", "DOB: 03/04/1950", patient_key=KEY).patient
     assert alone == formats.Given(patient_key=KEY.encode()).patient("", "Jane Doe", "03/04/1950") is not None
 

@@ -13,7 +13,7 @@ import soundfile
 
 import made_wfdb as made
 from ecgraft import formats
-from ecgraft.formats import wfdb
+from ecgraft.formats import Given, wfdb
 from ecgraft.record import InputError
 
 LONG = "a" * 1_000_000
@@ -74,7 +74,7 @@ def test_hostile_headers_are_answered_at_once(place, case):
     (place / "r.hea").write_text(text)
     start = time.perf_counter()
     with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
-        wfdb.read(place / "r.hea")
+        wfdb.read(place / "r.hea", Given())
     wfdb.parts(place / "r.hea")
     wfdb.claims(place / "r.dat", b"")
     assert time.perf_counter() - start < 4  # of a megabyte
@@ -85,7 +85,7 @@ def test_nothing_is_allocated_for_a_claim(place, case):
     (place / "r.hea").write_text(HEADERS[case][0])
     tracemalloc.start()
     with contextlib.suppress(InputError):
-        wfdb.read(place / "r.hea")
+        wfdb.read(place / "r.hea", Given())
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 2**24
@@ -97,7 +97,7 @@ def test_nothing_outside_of_the_folder_is_named(place, name):
     for text in (f"r 1 250 10\n{name} 16 200 16 0 0 0 0 I\n", f"r/1 1 250 10\n{name} 10\n"):
         (place / "r.hea").write_text(text)
         with pytest.raises(InputError, match="cannot understand the s"):
-            wfdb.read(place / "r.hea")
+            wfdb.read(place / "r.hea", Given())
         assert wfdb.parts(place / "r.hea") == []
 
 
@@ -123,7 +123,7 @@ def test_a_header_beyond_all_bounds(place):
         file.write(b"r 1 250 10\nr.dat 16 200 16 0 0 0 0 I\n")
         file.truncate(2**25)
     with pytest.raises(InputError, match="this is no header"):
-        wfdb.read(place / "r.hea")
+        wfdb.read(place / "r.hea", Given())
 
 
 def test_a_flac_file_that_unpacks_to_hours(tmp_path):
@@ -171,6 +171,6 @@ def test_the_usual_refusal_takes_no_time(place):
     for _ in range(20):
         start = time.perf_counter()
         with pytest.raises(InputError):
-            wfdb.read(place / "r.hea")
+            wfdb.read(place / "r.hea", Given())
         best = min(best, time.perf_counter() - start)
     assert best < 2e-3

@@ -219,3 +219,35 @@ def test_databases_beside_each_other(shared_data, tmp_path):
         store = ingest(shared_data / name, to=tmp_path / "s", limit=3, progress=False)
     assert len(store) == 6 and len(set(store.column("source"))) == 2
     assert json.loads((tmp_path / "s" / "store.json").read_text())["records"] == 6
+
+
+def test_a_folder_that_may_not_be_read_does_not_end_the_import(tmp_path, monkeypatch):
+    """Not even while databases are looked for."""
+    source, real = folder(tmp_path / "clinic", 3), datasets.inside
+
+    def inside(place):
+        raise PermissionError(13, "Permission denied", str(place / "closed"))
+
+    monkeypatch.setattr(datasets, "inside", inside)
+    assert len(ingest(source, to=tmp_path / "s", **OWN)) == 3
+    assert real(source) == {}
+
+
+def test_files_beside_public_databases_can_be_read_as_ones_own(tmp_path, monkeypatch):
+    source = folder(tmp_path / "clinic", 3)
+    monkeypatch.setattr(datasets, "inside", lambda place: {"mitdb": place / "a"})
+    with pytest.raises(UsageError, match="as files of your own with --dataset none"):
+        ingest(source, to=tmp_path / "s", **OWN)
+    assert len(ingest(source, to=tmp_path / "s", dataset="none", **OWN)) == 3
+
+
+@pytest.mark.parametrize("forms", [("NFD", "NFC"), ("NFC", "NFD")])
+def test_umlauts_of_macos_and_of_spreadsheets_are_the_same(tmp_path, forms):
+    import unicodedata
+
+    file, said = (unicodedata.normalize(form, "Müller, Größe 3.5.") for form in forms)
+    (tmp_path / "clinic").mkdir()
+    np.save(tmp_path / "clinic" / f"{file}.npy", noise(0))
+    (tmp_path / "l.csv").write_text(f'id,AF\n"{said}",1\n', encoding="utf-8")
+    store = ingest(str(tmp_path / "clinic"), to=str(tmp_path / "s"), labels=str(tmp_path / "l.csv"), **OWN)
+    assert store.labels.tolist() == [[1]] and ids(store) == ["Müller, Größe 3.5."]

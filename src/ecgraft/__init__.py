@@ -38,6 +38,7 @@ _API = {
     "read": "formats",
     "simulate": "commands.simulate",
     "verify": "commands.verify",
+    "write": "formats",
 }
 __all__ = sorted(_API)
 

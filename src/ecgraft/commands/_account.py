@@ -9,17 +9,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .. import formats
-from ..record import Record
+from ..record import LEADS, InputError, Record
 from ..report import Page
 from ..signal import quality
-from ._items import Found, Item
+from ._items import Found, Item, bare
 
 NAME = "import-report"
 COLUMNS = ("file", "record", "status", "format", "leads", "rate", "seconds", "unit", "resolution", "median", "assumed")
 COLUMNS += ("derived", "skipped", "doubts", "reason")
-READ, REFUSED, OTHER = "read", "refused", "no ECG"  # status
+READ, REFUSED, OTHER, UNSEEN = "read", "refused", "no ECG", "not looked into"  # status
 KIND = ("format", "leads", "rate", "unit", "resolution")  # files that agree in these were made alike
 DRAWN, LISTED, DOUBTS = 6, 500, 6  # ECGs drawn, rows of a table on the page, findings of a record
+NAMED = 20  # files of which one reason is said
 NOTES = {"assumed": "What was assumed", "derived": "What was computed", "skipped": "What was left out"}
 MEANING = {
     "assumed": "The files do not say it, so it was taken for granted; where that is wrong, give it as an option.",
@@ -33,7 +34,7 @@ def line(item: Item, record: Record) -> dict:
     told = {key: record.extra.get(key, "") for key in COLUMNS if key in formats.TOLD}
     return told | {
         "file": item.path,
-        "record": item.name,
+        "record": _text(item.name),
         "status": READ,
         "leads": " ".join(record.leads),
         "rate": f"{record.rate:g}",
@@ -43,15 +44,21 @@ def line(item: Item, record: Record) -> dict:
 
 
 def refused(item: Item, reason: str) -> dict:
-    return {"file": item.path, "record": item.name, "status": REFUSED, "reason": reason}
+    return {
+        "file": item.path,
+        "record": _text(item.name),
+        "status": REFUSED,
+        "reason": _text(bare(reason, item.path)),
+    }
 
 
 def write(to: Path, source: Path, lines: list[dict], found: Found, given: dict) -> Path:
     """Writes both files into the folder `to`; returns the page's path."""
     folder = source if source.is_dir() else source.parent
     lines = lines + [{"file": str(path), "status": OTHER} for path in found.others]
+    lines += [{"file": str(path), "status": UNSEEN, "reason": why} for path, why in found.unseen.items()]
     for one in lines:
-        one["file"] = Path(one["file"]).relative_to(folder).as_posix()
+        one["file"] = _text(Path(one["file"]).relative_to(folder).as_posix())
     path = to / f"{NAME}.csv"
     beside = path.with_name(path.name + ".new")
     with open(beside, "w", encoding="utf-8", newline="") as file:
@@ -67,22 +74,23 @@ def write(to: Path, source: Path, lines: list[dict], found: Found, given: dict) 
 
 def page(store: str, source: Path, lines: list[dict], found: Found, given: dict) -> Page:
     """What a person should look at before they trust the store."""
-    read, bad, others = ([one for one in lines if one["status"] == status] for status in (READ, REFUSED, OTHER))
-    made = Page(f"Import of {source.resolve().name}", "what was understood of each file", level="")
+    sorts = (READ, REFUSED, OTHER, UNSEEN)
+    read, bad, others, unseen = ([one for one in lines if one["status"] == status] for status in sorts)
+    made = Page(f"Import of {_text(source.resolve().name)}", "what was understood of each file", level="")
     said = {name: value for name, value in given.items() if name not in ("patient_key", "median")}
-    made.facts({"store": store, "given": ", ".join(f"{k} {v}" for k, v in said.items()) or "nothing"})
-    made.facts({"patients": "hashes under the key" if "patient_key" in given else "not kept (see --patient-key)"})
+    made.facts({"store": _text(store), "given": ", ".join(f"{k} {v}" for k, v in said.items()) or "nothing"})
+    made.facts({"patients": patients(found, given)})
     made.facts({"beats": "median beats in place of the rhythm" if "median" in given else "the rhythm, no median beats"})
     made.highlight("records read", len(read))
-    made.highlight("files refused", len(bad))
+    made.highlight("records refused", len(bad))
     doubtful = [one for one in read if one["doubts"]]
     made.highlight("look doubtful", len(doubtful))
     made.highlight("files that are no ECG", len(others))
     groups = Counter(tuple(one[key] for key in KIND) for one in read)
     made.section("What was understood", "Names of files stand on this page as they are: look before you pass it on.")
     made.table(
-        ["format", "leads", "Hz", "unit in the file", "mV per step", "records"],
-        [[kind[0], _short(kind[1]), *kind[2:], count] for kind, count in groups.most_common(LISTED)],
+        ["format", "records", "leads", "Hz", "unit in the file", "mV per step"],
+        [[kind[0], count, _leads(kind[1]), *kind[2:]] for kind, count in groups.most_common(LISTED)],
     )
     _draw(made, read, groups, found, given)
     for key, title in NOTES.items():
@@ -92,7 +100,10 @@ def page(store: str, source: Path, lines: list[dict], found: Found, given: dict)
             made.table(["", "records"], counted.most_common(LISTED))
     if bad:
         made.section("What was refused")
-        made.table(["file", "why"], [[one["file"], _short(one["reason"], 300)] for one in bad[:LISTED]], _more(bad))
+        made.text(*_by_reason([(one["reason"], one["file"]) for one in bad]))
+    if unseen:
+        made.section("What was not looked into")
+        made.text(*_by_reason([(one["reason"], one["file"]) for one in unseen]))
     if doubtful:
         made.section("What looks doubtful", "Read, but a person should look: a wrong unit or gain shows here first.")
         made.table(["record", ""], [[one["record"], one["doubts"]] for one in doubtful[:LISTED]], _more(doubtful))
@@ -100,20 +111,56 @@ def page(store: str, source: Path, lines: list[dict], found: Found, given: dict)
         endings = Counter(Path(one["file"]).suffix.lower() or "no ending" for one in others)
         made.section("No ECGs", ", ".join(f"{ending} {count}" for ending, count in endings.most_common(20)))
     made.section("Every record")
-    rows = [[one["record"], one["format"], _short(one["leads"]), one["rate"], one["seconds"]] for one in read[:LISTED]]
+    rows = [[one["record"], one["format"], _leads(one["leads"]), one["rate"], one["seconds"]] for one in read[:LISTED]]
     made.table(["record", "format", "leads", "Hz", "s"], rows, _more(read))
     return made
 
 
 def _draw(made: Page, read: list[dict], groups: Counter, found: Found, given: dict) -> None:
-    """The first record of each kind, read once more."""
-    items = {item.name: item for item in found.items}
+    """The first record of each kind, read once more, where it is still there."""
+    items = {_text(item.name): item for item in found.items}
     first: dict[tuple, Item] = {}
     for one in read:
         first.setdefault(tuple(one[key] for key in KIND), items[one["record"]])
     for kind, _ in groups.most_common(DRAWN):
-        record = first[kind].read(given)
-        made.ecg(record.but(waves=None, scored=None), caption=f"{kind[0]}: {record.id}")
+        try:
+            record = first[kind].read(given)
+        except InputError:
+            continue
+        made.ecg(record.but(waves=None, scored=None), caption=f"{kind[0]}: {_text(record.id)}")
+
+
+def patients(found: Found, given: dict) -> str:
+    """What the store holds of who it was."""
+    if "patient_key" in given:
+        return "hashes under the key"
+    if any(item.known and item.known.person.get("patient") for item in found.items):
+        return "as the table of labels writes them, which may be names; with --patient-key hashes"
+    return "not kept (see --patient-key)"
+
+
+def _by_reason(said: list[tuple[str, str]]) -> list[str]:
+    """A paragraph for each reason, the most frequent first, with the first files of which it is said."""
+    files: dict[str, Counter[str]] = {}
+    for reason, name in said:
+        files.setdefault(reason, Counter())[name] += 1
+    ranked = sorted(files.items(), key=lambda pair: -pair[1].total())[:LISTED]
+    return [f"{_short(reason, 300)} ({own.total():,}): {_names(own)}" for reason, own in ranked]
+
+
+def _names(files: Counter[str]) -> str:
+    """File -> how many of its records: the first NAMED."""
+    first = [_short(name) + f" ({count} records)" * (count > 1) for name, count in list(files.items())[:NAMED]]
+    return ", ".join(first) + f" and {len(files) - NAMED:,} more, see {NAME}.csv" * (len(files) > NAMED)
+
+
+def _leads(text: str) -> str:
+    return "the twelve" if text == " ".join(LEADS) else _short(text)
+
+
+def _text(name: str) -> str:
+    """A file's name as text that can be written: it may be bytes of another encoding."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _short(text: str, most: int = 60) -> str:

@@ -12,15 +12,18 @@ from .. import datasets, formats, plugs
 from ..record import InputError, Record, UsageError
 from ..store.labels import Known
 from ..store.layout import HEAD
-from ._labels import said_of
+from ._labels import one_spelling, said_of
+
+SHOWN = 5  # folders that were not looked into, that are printed
 
 
 @dataclass(frozen=True)
 class Item:
     """One record to be read: an entry of a database, or a file of one's own at `path`.
 
-    file   what ids in a label file are compared with
-    index  of the record in a file that holds several
+    file    what ids in a label file are compared with
+    index   of the record in a file that holds several
+    format  of the file, where that could be told already
     """
 
     name: str
@@ -28,6 +31,7 @@ class Item:
     entry: datasets.Entry | None = None
     path: str = ""
     index: int | None = None
+    format: str | None = None
     source: str = ""
     known: Known | None = None
 
@@ -37,7 +41,7 @@ class Item:
             record = datasets.read(self.entry)
         else:
             index = {} if self.index is None else {"index": self.index}
-            record = formats.read(self.path, **given | index).but(id=self.name, source=self.source)
+            record = formats.read(self.path, self.format, **given | index).but(id=self.name, source=self.source)
         return self._with_labels(record, given.get("patient_key")) if self.known else record
 
     def _with_labels(self, record: Record, key: bytes | None) -> Record:
@@ -50,10 +54,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Found:
-    """The items of an import, and the files beside them that are no ECGs."""
+    """The items of an import, the files beside them that are no ECGs, and what was not looked into, and why."""
 
     items: list[Item]
     others: list[Path]
+    unseen: dict[Path, str]
+
+    def say_unseen(self, console: Console) -> None:
+        for path, why in list(self.unseen.items())[:SHOWN]:
+            console.print(f"{formats.printable(path)}: {why}", style="yellow")
 
     def with_labels(self, labels: Path, folder: Path, console: Console) -> Found:
         known = said_of([item.file for item in self.items], labels, folder, console)
@@ -64,7 +73,7 @@ def entries(source: Path, dataset: str, given: dict, console: Console) -> Found:
     """The records of a public database."""
     module = plugs.find("datasets", dataset)
     console.print(f"{module.NAME}, licence: {module.LICENCE}. Cite: {module.CITATION}", style="dim")
-    return Found([Item(entry.id, entry.id, entry) for entry in datasets.entries(dataset, source, **given)], [])
+    return Found([Item(entry.id, entry.id, entry) for entry in datasets.entries(dataset, source, **given)], [], {})
 
 
 def files(source: Path, to: Path, labels: Path | None, given: dict) -> Found:
@@ -83,7 +92,8 @@ def files(source: Path, to: Path, labels: Path | None, given: dict) -> Found:
     )
     if not ecgs:
         kinds = ", ".join(formats.supported().values())
-        raise InputError(f"{source}: no ECG file in it that ecgraft reads ({kinds})")
+        closed = "".join(f"; {path}: {why}" for path, why in list(found.unseen.items())[:1])
+        raise InputError(f"{source}: no ECG file in it that ecgraft reads ({kinds}){closed}")
     suspects = _suspects(ecgs, others)
     folder = source if source.is_dir() else source.parent
     inside = [path.relative_to(folder) for path in sorted({*ecgs, *suspects})]
@@ -92,19 +102,22 @@ def files(source: Path, to: Path, labels: Path | None, given: dict) -> Found:
     items = []
     for file in inside:
         name = file if stems[file.with_suffix("")] > 1 else file.with_suffix("")
-        items += _of_file(folder / file, name.as_posix(), file.as_posix(), own, given)
-    return Found(items, [path for path in others if path not in suspects])
+        format = found.formats.get(folder / file)
+        called = (one_spelling(path.as_posix()) for path in (name, file))
+        items += _of_file(Item(*called, None, str(folder / file), None, format, own), given)
+    return Found(items, [path for path in others if path not in suspects], found.unseen)
 
 
-def _of_file(path: Path, name: str, file: str, source: str, given: dict) -> list[Item]:
-    """An item for each record in a file."""
+def _of_file(item: Item, given: dict) -> list[Item]:
+    """An item for each record in the file of an item."""
     try:
-        count = formats.count(path, **given)
+        count = formats.count(item.path, item.format, **given)
     except InputError:  # reading it will say so
         count = 1
     if count == 1:
-        return [Item(name, file, path=str(path), source=source)]
-    return [Item(f"{name}/{i}", f"{name}/{i}", path=str(path), index=i, source=source) for i in range(count)]
+        return [item]
+    names = [f"{item.name}/{i}" for i in range(count)]
+    return [replace(item, name=name, file=name, index=i) for i, name in enumerate(names)]
 
 
 def _suspects(ecgs: list[Path], others: list[Path]) -> set[Path]:
@@ -122,4 +135,20 @@ def _stores(source: Path, to: Path) -> set[Path]:
 
 
 def _same(path: Path, labels: Path | None) -> bool:
-    return labels is not None and labels.exists() and path.samefile(labels)
+    return labels is not None and labels.exists() and path.exists() and path.samefile(labels)
+
+
+def reasons(refused: list[tuple[str, str]], most: int) -> list[str]:
+    """(record, reason) -> a line for each reason, the most frequent first, with the first record that it is said of."""
+    names: dict[str, list[str]] = {}
+    for name, reason in refused:
+        names.setdefault(reason, []).append(name)
+    ranked = sorted(names.items(), key=lambda pair: -len(pair[1]))
+    more = {why: f" and {len(own) - 1} more" * (len(own) > 1) for why, own in ranked}
+    lines = [f"{formats.printable(own[0])}{more[why]}: {why}" for why, own in ranked[:most]]
+    return lines + [f"and {len(ranked) - most} other reasons"] * (len(ranked) > most)
+
+
+def bare(reason: str, file: str) -> str:
+    """A reason without the file's name before it, so that it is the same for all files."""
+    return reason.removeprefix(f"{formats.printable(file)}: ")

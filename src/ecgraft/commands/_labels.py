@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,13 @@ def _inside(name: str, folder: Path) -> str:
     """An id that is a path to a file in the folder, as the path inside of it."""
     for start in (folder, folder.resolve()):
         if Path(name).is_relative_to(start):
-            return Path(name).relative_to(start).as_posix()
-    return name
+            name = Path(name).relative_to(start).as_posix()
+    return one_spelling(name)
+
+
+def one_spelling(name: str) -> str:
+    """A name in which an umlaut is one letter: macOS writes it as two, spreadsheets as one."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _summary(said: list[Known], files: int) -> Iterator[str]:

@@ -20,6 +20,7 @@ from ._blocks import plain, show, table
 OK, NOTE, BAD = "ok", "note", "problem"
 EINTHOVEN = 0.1  # of a lead's deviation, by which limb leads may miss their sum
 SHORT = 2.0  # s; in less there may be no whole beat
+THOUSAND = "A thousand times an ECG: it is likely in uV; try --unit uV, or correct the file where it says mV itself"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _unit(record: Record) -> Finding:
     if 0.1 <= middle <= 10:
         return Finding("unit", OK, have, "millivolt")
     if 100 <= middle <= 10_000:
-        return Finding("unit", BAD, have, "millivolt", "A thousand times an ECG: it is likely in uV; try --unit uV")
+        return Finding("unit", BAD, have, "millivolt", THOUSAND)
     if middle <= 0.01:
         return Finding(
             "unit", BAD, have, "millivolt", "A thousandth of an ECG, or nothing: is the unit V, or is it flat?"

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from rich.console import Console
 
-from .. import __version__, datasets
+from .. import __version__, datasets, formats
 from ..record import InputError, UsageError
 from ..store import Store
 from ..store.build import Building
@@ -21,11 +21,12 @@ from ..store.chunks import CHUNK, ChunkWriter
 from ..store.layout import SKIPPED, check_free
 from ..store.parallel import progress_bar, spread
 from . import _account
-from ._items import Item, entries, files
+from ._items import Item, entries, files, reasons
 from ._secret import secret
 
 NOTES = {"assumed": "assumed", "skipped": "left out"}  # what readers note in Record.extra
-SHOWN = 5  # skipped records, and notes, that are printed
+OWN = "none"  # the dataset of files that only look like a public database
+SHOWN = 5  # reasons of skipped records, and notes, that are printed
 SMALLEST, SHARES = 16, 16  # records in a chunk, chunks in an import, at least
 FEW = 64  # records that are read sooner than other processes are started
 
@@ -34,7 +35,7 @@ def ingest(
     source: Annotated[Path, "folder of a public database or of your own ECG files, or one file"],
     *,
     to: Annotated[Path, "store to write; if it is there, the records are added to it"],
-    dataset: Annotated[str | None, "public database, where it cannot be told from the folder"] = None,
+    dataset: Annotated[str | None, "public database, where it cannot be told from the folder; none: own files"] = None,
     part: Annotated[str | None, "of Challenge 2021: one of its sources alone (georgia, ningbo ...)"] = None,
     labels: Annotated[Path | None, "table of your labels (CSV): id, and a column for each label"] = None,
     rate: Annotated[float | None, "Hz: of files that do not say it; for PTB-XL 500 or 100"] = None,
@@ -54,6 +55,7 @@ def ingest(
     """
     source, to, given = Path(source), Path(to), {"rate": rate, "unit": unit, "leads": leads, "source": part}
     given = {name: value for name, value in given.items() if value is not None}
+    labels = None if labels is None else Path(labels)
     for name, number in (("limit", limit), ("workers", workers)):
         if number is not None and number < 1:
             raise UsageError(f"--{name} {number}: it must be at least 1")
@@ -61,6 +63,7 @@ def ingest(
     console = Console(stderr=True, quiet=not progress, highlight=False, markup=False, soft_wrap=True)
     if source.is_dir() and dataset is None:
         dataset = _database(source)
+    dataset = None if dataset == OWN else dataset
     if part is not None and not dataset:
         raise UsageError(f"--part {part}: {source} is no public database, only such have parts")
     if dataset and (patient_key or median):
@@ -70,18 +73,24 @@ def ingest(
         given["patient_key"] = secret(Path(patient_key), to, console)
     found = entries(source, dataset, given, console) if dataset else files(source, to, labels, given)
     if labels is not None:
-        found = found.with_labels(Path(labels), source if source.is_dir() else source.parent, console)
+        found = found.with_labels(labels, source if source.is_dir() else source.parent, console)
+    found.say_unseen(console)
     account = partial(_account.write, to, source, found=found, given=given)
     return _build(found.items[:limit], to, given, workers, account, console)
 
 
 def _database(source: Path) -> str | None:
     """The public database that a folder is. UsageError where other ones lie in its folders, which know their labels."""
-    places = datasets.inside(source)
+    try:
+        places = datasets.inside(source)
+    except PermissionError:  # of a folder in it, which the survey will tell
+        found = datasets.detect(source)
+        places = {found: source} if found else {}
     inside = sorted(place.name for place in places.values() if place != source)
     if inside:
         first = source / inside[0]
-        raise UsageError(f"{source}: its folders {', '.join(inside)} are public databases; import each, as in {first}")
+        one = f"import each, as in {first}, or all as files of your own with --dataset {OWN}"
+        raise UsageError(f"{source}: its folders {', '.join(inside)} are public databases; {one}")
     return next(iter(places), None)
 
 
@@ -94,13 +103,16 @@ def _build(items: list[Item], to: Path, given: dict, workers: int | None, accoun
             return Store(to)
         _read(chunks, building, given, workers or (1 if len(items) < FEW else None), console)
         skipped, notes, lines = building.skipped(), building.notes(), building.account()
+        refused = [(one["record"], one["reason"]) for one in lines if one["status"] == _account.REFUSED] or skipped
         if len(skipped) == len(items):
             building.discard()
+            if len({why for _, why in refused}) > 1:
+                _refused(refused, "", console)
             raise InputError(f"none of {len(items)} records could be read. The first: {skipped[0][1]}")
         page = account(lines) if lines else None
         head = building.publish()
     before = 0 if building.old is None else building.old["records"]
-    _report(to, head["records"], before, len(items) - len(skipped), skipped, notes, console)
+    _report(to, head["records"], before, len(items) - len(skipped), refused, notes, console)
     if page:
         console.print(f"  what was understood of each file: {page}")
     return Store(to)
@@ -131,7 +143,7 @@ class _Importer:
                 record = item.read(self.given)
                 self.writer.add(record)
             except InputError as error:
-                self.writer.skip(item.name, str(error))
+                self.writer.skip(formats.printable(item.name), formats.printable(error))
                 line = _account.refused(item, str(error))
             else:
                 for kind, text in NOTES.items():
@@ -148,18 +160,30 @@ def _digest(items: list[Item], given: dict) -> str:
     """Of all that decides what is read, so that a rerun knows whether it goes on with the same."""
     found = hashlib.sha256(repr((__version__, sorted(given.items()))).encode())
     for item in items:
-        stat = os.stat(item.path) if item.path else None
-        found.update(repr((item, stat and (stat.st_size, stat.st_mtime_ns))).encode("utf-8", "replace"))
+        found.update(repr((item, _stamp(item.path))).encode("utf-8", "replace"))
     return found.hexdigest()
 
 
-def _report(to: Path, count: int, before: int, read: int, skipped: list, notes: Counter, console: Console) -> None:
+def _stamp(path: str) -> tuple[int, int] | None:
+    """Size and time of a file; None for one that is not there any more: reading it will say so."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _report(to: Path, count: int, before: int, read: int, refused: list, notes: Counter, console: Console) -> None:
     repeated = before + read - count
     again = f", {repeated} of them were in it already and are replaced" if repeated else ""
-    console.print(f"{to}: {count} records, {read} read{again}")
+    console.print(f"{to}: {count} record{'s' * (count != 1)}, {read} read{again}")
     for text, number in notes.most_common(SHOWN):
         console.print(f"  {text} (in {number} record{'s' * (number > 1)})")
-    if skipped:
-        console.print(f"  {len(skipped)} records skipped, listed in {to / SKIPPED}; the first:", style="yellow")
-    for name, reason in skipped[:SHOWN]:
-        console.print(f"    {name}: {reason}")
+    if refused:
+        _refused(refused, f", listed in {to / SKIPPED}", console)
+
+
+def _refused(refused: list[tuple[str, str]], listed: str, console: Console) -> None:
+    console.print(f"  {len(refused)} record{'s' * (len(refused) > 1)} skipped{listed}:", style="yellow")
+    for line in reasons(refused, SHOWN):
+        console.print(f"    {line}")

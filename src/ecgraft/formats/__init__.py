@@ -9,6 +9,7 @@ A format has `TITLE`, `claims(path, head) -> int` (how sure it is: 0 not mine, 1
   count(path, given) -> int      how many records the file holds, where one file may hold many; read(index=) takes one
   ENDINGS, write(record, path)   the name endings it is known by, and a writer: puts the record into new files and
                                  returns their paths; `path` and what is beside it is not there yet
+  target(path) -> Path           the first of these paths, where names of files are not free
 
 A reader keeps nobody's name or number: `given.patient(...)` makes a pseudonym, or None where no secret was given.
 What it has to tell beside the record goes into `Record.extra` by `told`.
@@ -55,11 +56,12 @@ def read(path, format: str | None = None, **given) -> Record:
     """
     path = Path(path)
     options = understand(given)
-    module = _named(format) if format else _which(path)
-    _answerable(module, options, path)
-    with reading(path, module.TITLE):
-        record = module.read(path, options)
-    return record.but(extra={"format": module.__name__.rpartition(".")[2], **record.extra})
+    with naming(path):
+        module = _named(format) if format else _which(path)
+        _answerable(module, options, path)
+        with reading(path, module.TITLE):
+            record = module.read(path, options)
+    return record.but(extra={"format": _name(module), **record.extra})
 
 
 def supported() -> dict[str, str]:
@@ -88,6 +90,13 @@ def write(record: Record, path, format: str | None = None) -> list[Path]:
     return placed
 
 
+def target(path, format: str | None = None) -> Path:
+    """The file to read first that `write` makes of `path`."""
+    path = Path(path)
+    module = _named(format) if format else _written_as(path)
+    return module.target(path) if hasattr(module, "target") else path
+
+
 def written() -> dict[str, str]:
     """Name ending -> the format that is written under it."""
     writers = {name: module for name, module in _modules().items() if hasattr(module, "write")}
@@ -101,20 +110,22 @@ class Survey:
     ecgs: list[Path]  # one for each record, or file of records
     parts: list[Path]  # what belongs to one of them: signal and annotation files
     others: list[Path]  # what no format claims
+    formats: dict[Path, str]  # of `ecgs`, as far as they could be opened
+    unseen: dict[Path, str]  # folders that were not looked into, and links to nothing: why
 
 
 def survey(folder) -> Survey:
-    """What lies under a folder (or is the file itself)."""
+    """What lies under a folder (or is the file itself). Links to files are followed, links to folders are not."""
     folder = Path(folder)
-    header = folder.with_name(folder.name + ".hea")
+    header = folder.parent / f"{folder.name}.hea"  # of "." there is no name
     if not folder.exists() and header.is_file():
-        return Survey([header], [], [])
+        return Survey([header], [], [], {}, {})
     if not folder.exists():
         raise InputError(f"{folder}: no such file or folder")
     if folder.is_file():
-        return Survey([folder], [], [])
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not hidden(p.relative_to(folder)))
-    found, others, parts = [], [], set()
+        return Survey([folder], [], [], {}, {})
+    paths, unseen = _walk(folder)
+    found, others, parts, names = [], [], set(), {}
     for path in paths:
         try:
             module = detect(path)
@@ -122,10 +133,32 @@ def survey(folder) -> Survey:
             found.append(path)
             continue
         if module:
+            names[path] = _name(module)
             parts.update(module.parts(path) if hasattr(module, "parts") else ())
         (found if module else others).append(path)
     kept = [path for path in found if path not in parts]
-    return Survey(kept, [p for p in paths if p in parts], [p for p in others if p not in parts])
+    return Survey(kept, [p for p in paths if p in parts], [p for p in others if p not in parts], names, unseen)
+
+
+def _walk(folder: Path) -> tuple[list[Path], dict[Path, str]]:
+    """The files under a folder, sorted, and what could not be looked into, with the reason."""
+    files: list[Path] = []
+    unseen: dict[Path, str] = {}
+
+    def closed(error: OSError) -> None:
+        unseen[Path(error.filename)] = f"{error.strerror}: this folder was not looked into"
+
+    for place, folders, names in os.walk(folder, onerror=closed):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            if os.path.islink(os.path.join(place, name)):
+                unseen[Path(place, name)] = "a link to a folder, which is not followed; import what it points to"
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if path.is_file():
+                files.append(path)
+            elif path.is_symlink():
+                unseen[path] = "a link to a file that is not there"
+    return sorted(files), unseen
 
 
 def find(folder) -> list[Path]:
@@ -133,10 +166,11 @@ def find(folder) -> list[Path]:
     return survey(folder).ecgs
 
 
-def count(path, **given) -> int:
+def count(path, format: str | None = None, **given) -> int:
     """How many records a file holds, as `index` counts them; 1 where its format has one a file."""
     path, options = Path(path), understand(given)
-    module = _which(path)
+    with naming(path):
+        module = _named(format) if format else _which(path)
     with reading(path, module.TITLE):
         return module.count(path, options) if hasattr(module, "count") else 1
 
@@ -185,6 +219,9 @@ def reading(path, title: str):
             yield
     except InputError:
         raise
+    except (FileNotFoundError, PermissionError) as error:
+        where = "" if error.filename is None or Path(error.filename) == Path(path) else f"{error.filename}: "
+        raise InputError(f"{path}: {where}{error.strerror or error}") from error
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{path}: cannot be read as {title} ({what}); is it complete?") from error
@@ -196,12 +233,17 @@ def naming(path):
     try:
         yield
     except InputError as error:
-        said = "".join(c if c.isprintable() else "?" for c in str(error))
-        said = said if str(path) in said or isinstance(error, UsageError) else f"{path}: {said}"
+        said, where = printable(error), printable(path)
+        said = said if where in said or isinstance(error, UsageError) else f"{where}: {said}"
         said = said if len(said) <= MESSAGE else f"{said[: MESSAGE - 100]} ... {said[-90:]}"
         if said == str(error):
             raise
         raise type(error)(said) from error
+
+
+def printable(said) -> str:
+    """Text as a terminal can show it: names of files may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in str(said))
 
 
 @cache
@@ -215,6 +257,10 @@ def _answerable(module, given: Given, path: Path) -> None:
         raise InputError(f"{path}: there is no record {given.index} in it; it holds one record, index 0")
     if given.median and not hasattr(module, "MEDIAN"):
         raise InputError(f"{path}: {module.TITLE} has no median beats; read the rhythm, without median (--median)")
+
+
+def _name(module) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def _named(name: str):
@@ -244,6 +290,8 @@ def _head(path: Path) -> bytes:
     """The first bytes; b"" for a WFDB record named without ending, which is no file."""
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give a file, or import the folder")
+    if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+        raise InputError(f"{path}: this is no ordinary file; save what comes out of it, and give that")
     try:
         with open(path, "rb") as file:
             return file.read(HEAD)

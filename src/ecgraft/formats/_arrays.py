@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -14,30 +15,22 @@ import numpy as np
 
 from ..record import InputError, Record
 from . import Given, check_size, resolution, told
-from ._said import OLDEST
+from ._channels import MOST
+from ._digital import scaled
+from ._person import in_years, sex
 
-SIGNAL = ("signal", "ecg", "val", "data", "x", "tracings", "signals", "ecgs", "waveform", "waveforms", "psignal")
-SIGNAL += (
-    "waveformsamples",
-    "block0values",
-)  # of pandas in HDF5. The name that holds the signal, where there is more than one array
-RATE = (
-    "rate",
-    "fs",
-    "freq",
-    "frequency",
-    "samplingrate",
-    "samplerate",
-    "srate",
-    "samplingfrequency",
-    "samplefrequency",
+SIGNAL = (  # names of what holds the signal, where there is more than one array; the last is of pandas in HDF5
+    *("signal", "ecg", "val", "data", "x", "tracings", "signals", "ecgs", "waveform", "waveforms", "psignal"),
+    *("waveformsamples", "block0values"),
 )
-RATE += ("hz", "sf", "sampfrom", "samplingratehz", "fshz")
+RATE = (
+    *("rate", "fs", "freq", "frequency", "samplingrate", "samplerate", "srate", "samplingfrequency"),
+    *("samplefrequency", "hz", "sf", "sampfrom", "samplingratehz", "fshz"),
+)
 UNIT = ("unit", "units", "signalunit", "signalunits")
 NAMES = ("leads", "lead", "leadnames", "leadname", "signame", "channels", "channelnames", "chnames", "block0items")
 AGE, SEX, PATIENT = ("age",), ("sex", "gender"), ("patientid", "patient", "subjectid", "subject")
 ABOUT = (*RATE, *UNIT, *NAMES, *AGE, *SEX, *PATIENT)
-MOST = 64  # leads
 LONGEST = 2**24  # lists inside a list
 
 
@@ -70,23 +63,35 @@ def record(arrays: dict, path: Path, given: Given) -> Record:
     given = replace(given, rate=given.rate if stated is None else stated)
     units = _texts(said, UNIT)
     given.require(path, rate=True, unit=not units, names=found.leads)
-    signal, holes = millivolts(take(array, found, index, where), scales(units, found.leads, given, path))
-    sex = (_text(said, SEX) or "?")[0].upper()
-    age = _number(said, AGE)
+    scale = scales(units, found.leads, given, path)
+    signal, holes = millivolts(take(array, found, index, where), scale)
     return Record(
         signal,
         rate=given.hz(path),
         leads=given.names(found.leads, path),
         id=path.stem if found.count is None else f"{path.stem}-{index}",
         patient=given.patient(_text(said, PATIENT)),
-        age=age if age is not None and 0 <= age <= OLDEST else None,
-        sex=sex if sex in ("F", "M") else None,
+        age=in_years(_number(said, AGE)),
+        sex=sex(_text(said, SEX) or ""),
         extra=told(
             unit=", ".join(dict.fromkeys(units)) or given.unit or "",
-            resolution=resolution(scales(units, found.leads, given, path)),
+            resolution=resolution(scale),
             assumed=[text for text in (found.assumed, holes) if text],
         ),
     )
+
+
+def one_of(count: int, arrays, path: Path, given: Given, what: str) -> Record:
+    """The record that is asked for, where each of `count` has arrays of its own: those of `arrays(index)`."""
+    index = chosen(count, given, path, what)
+    found = record(arrays(index), path, replace(given, index=None))
+    return found if count == 1 else found.but(id=f"{path.stem}-{index}")
+
+
+def of_last_file(read):
+    """`read(path, ...)` that keeps what it gave last, until that file changes: its records are read one by one."""
+    kept = lru_cache(maxsize=1)(lambda path, changed, *more: read(path, *more))
+    return lambda path, *more: kept(path, path.stat().st_mtime_ns, *more)
 
 
 def count(arrays: dict, path: Path, given: Given) -> int:
@@ -165,18 +170,12 @@ def scales(units: list[str], leads: int, given: Given, where) -> list[float]:
 def millivolts(rows, scale: list[float]) -> tuple[np.ndarray, str]:
     """(C, T) float32, what float32 cannot hold as NaN, and what is to be said of that.
 
-    A lead at a time, so that there is no second copy in float64. Where a unit is a part of 1 mV it is divided by a
-    whole number: that is right to the last bit, a product with 0.001 need not be.
+    A lead at a time, so that there is no second copy in float64.
     """
     signal = np.empty((len(rows), len(rows[0])), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         for lead, values, factor in zip(signal, rows, scale):
-            if factor == 1:
-                lead[:] = values
-            elif factor >= 0.1:
-                lead[:] = values * np.float64(factor)
-            else:
-                lead[:] = values / np.float64(round(1 / factor))
+            lead[:] = values if factor == 1 else scaled(values, factor)
     if np.isinf(signal).any():
         signal[np.isinf(signal)] = np.nan
         return signal, "samples without end are missing ones"

@@ -11,6 +11,7 @@ from ..record import LEADS, MILLIVOLT, InputError, lead_name
 from . import Given
 from ._wfdb.header import Channel
 
+MOST = 64  # leads of a record, but where its format says otherwise
 GAIN = 200.0  # digital units per mV where a WFDB header does not say, as WFDB defines it
 NOT_ECG = re.compile(
     r"(resp|pleth|ppg|n?i?bp|abp|art|cvp|[pil]ap\b|icp|spo2|sao2|co2|hr\b|pulse|eeg|eog|emg|scg|pcg|acc|temp)", re.I

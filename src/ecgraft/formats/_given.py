@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .. import plugs
 from ..record import LEADS, MILLIVOLT, InputError, UsageError, to_millivolt
 
+NO_MEDIAN = "there is no median beat in it; read it without median (--median)"
 NOBODY = re.compile(r"(0*|unknown|anonym\w*|none|n/?a|null|test|x+|[-?*_.]+)", re.I)  # a patient who is not said
 
 
@@ -78,12 +79,6 @@ class Given:
         if not said:
             return None
         return "key:" + hmac.new(self.patient_key, said.encode(), hashlib.sha256).hexdigest()[:24]
-
-    def with_rhythm_only(self, where) -> Given:
-        """Itself, for a format that has no median beats. InputError where one is asked for."""
-        if self.median:
-            raise InputError(f"{where}: there is no median beat in it; read it without median (--median)")
-        return replace(self, median=False)
 
 
 def understand(given: dict) -> Given:

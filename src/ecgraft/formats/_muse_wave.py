@@ -18,14 +18,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..record import InputError, lead_name
+from ..signal.leads import LIMB
 from . import Given, check_size
-from ._channels import unique
+from ._channels import MOST, unique
+from ._digital import limb_lead
 from ._said import few
 from ._xml import text
 
-LIMB = ("I", "II", "III", "aVR", "aVL", "aVF")
 EIGHT = 8  # leads of which MUSE shows twelve
-MOST = 64  # leads
 LONGEST = 40  # letters of a name
 HIGHEST = 1e6  # mV
 
@@ -46,6 +46,7 @@ class Signal:
     leads: tuple[str, ...]
     unit: str
     resolution: list[float]
+    first: int = 0  # the ECG's sample that is this signal's first
     assumed: list[str] = field(default_factory=list)
     derived: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -83,10 +84,10 @@ def read(waveform: Element, path: Path, given: Given) -> Signal:
     kind = text(waveform, "SampleType").upper()
     if kind not in ("", "CONTINUOUS_SAMPLES", "REPRESENTATIVE_BEAT"):
         notes.assumed.append(f"samples of type {kind[:40]} are continuous")
-    first = min(lead.start for lead in found)
+    notes.first = min(lead.start for lead in found)
     if any(lead.start for lead in found):
         notes.assumed.append("LeadOffsetFirstSample is the sample where a lead begins")
-    return _laid_out(found, first, path, notes)
+    return _laid_out(found, path, notes)
 
 
 def _lead(lead: Element, path, given: Given, notes: Signal, sums: dict) -> Lead | None:
@@ -170,9 +171,9 @@ def _trust(sums: dict[str, bool], path, notes: Signal) -> None:
         notes.assumed.append("the samples are right, though none of the checksums fits")
 
 
-def _laid_out(found: list[Lead], first: int, path, notes: Signal) -> Signal:
+def _laid_out(found: list[Lead], path, notes: Signal) -> Signal:
     """(C, T) in mV; what MUSE does not store computed in the stored numbers, in exact halves."""
-    names = unique(lead.name for lead in found)
+    names, first = unique(lead.name for lead in found), notes.first
     T = max(lead.start - first + len(lead.numbers) for lead in found)
     check_size((len(found) + len(LIMB)) * T, path, packed=sum(len(lead.numbers) for lead in found))
     rows: dict[str, tuple[np.ndarray, float]] = {}  # name -> stored numbers, mV of one
@@ -200,13 +201,12 @@ def _padded(numbers: np.ndarray, start: int, T: int) -> np.ndarray:
 
 def _derived(rows: dict, notes: Signal) -> dict:
     """The limb leads first. Those that follow from I and II are computed where eight leads or more are stored."""
-    missing = [name for name in LIMB[2:] if name not in rows]
+    missing = [name for name in LIMB if name not in rows]
     if len(rows) < EIGHT or "I" not in rows or "II" not in rows or not missing:
         return rows
     (one, scale), (two, other) = rows["I"], rows["II"]
     if scale != other:
         one, two, scale = one * scale, two * other, 1.0
-    rule = {"III": two - one, "aVR": (one + two) / -2, "aVL": one - two / 2, "aVF": two - one / 2}
     notes.derived.append(f"{', '.join(missing)} from I and II, halves not rounded")
-    limb = {name: (rule[name], scale) if name in missing else rows[name] for name in LIMB}
+    limb = {name: (limb_lead(name, one, two), scale) if name in missing else rows[name] for name in LIMB}
     return limb | {name: row for name, row in rows.items() if name not in limb}

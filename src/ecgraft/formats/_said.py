@@ -1,11 +1,10 @@
-"""What ECG machines say in words and numbers beside the signal: possible values, statements without persons, ages."""
+"""What ECG machines say in words and numbers beside the signal: measurements, filters, statements without persons."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Iterable
-from datetime import date
 
 LIMITS = {  # of Record.values: what lies outside is a code for "not known" or an error
     "heart rate": (10, 500),
@@ -21,10 +20,7 @@ LIMITS = {  # of Record.values: what lies outside is a code for "not known" or a
     "height": (20, 260),
     "weight": (0.3, 500),
 }
-OLDEST = 120  # years
-MOST = 64  # names of persons in a file
-YEARS = {"a": 1.0, "year": 1.0, "yr": 1.0, "y": 1.0, "jahr": 1.0, "mo": 1 / 12, "month": 1 / 12, "wk": 7 / 365.25}
-YEARS |= {"week": 7 / 365.25, "d": 1 / 365.25, "day": 1 / 365.25, "h": 1 / 8766, "hour": 1 / 8766}
+MOST = 256  # names of persons in a file
 
 _DONE = (
     "confirmed|reviewed|over-?read|interpreted|signed|verified|referred|edited|befundet|best[äa]tigt|gepr[üu]ft|"
@@ -38,6 +34,13 @@ CLOCK = r"(?:,?\s+(?:at\s+)?\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AP]M\b)?)?"
 DATE = re.compile(
     rf"\b(?:\d{{1,2}}[- .]{{1,2}}{MONTH}[- ,.]{{1,2}}\d{{2,4}}|\d{{1,4}}([-./])\d{{1,2}}\1\d{{2,4}})\b{CLOCK}", re.I
 )
+# Words of statements that are names too: in small letters, or first in a line, they are kept.
+_TERMS = """
+    abnormal acute age and anterior axis beat block branch bundle deep early ecg ekg fast flat for heart high inferior
+    irregular lab large late lateral left line long low marked may minor new normal old pace paced peak prior rapid rate
+    regular rest right sharp short sinus slow small strain strong tall the tracing unit wave wide with young
+    breit der des flach hoch klein kurz lang links rechts schnell spitz steil und van von"""
+TERMS = frozenset(_TERMS.split())
 
 
 def few(notes: Iterable[str], most: int = 20) -> list[str]:
@@ -58,34 +61,39 @@ def possible(values: Iterable[tuple[str, float | None]]) -> dict[str, float]:
 
 def report(lines: Iterable[str], persons: Iterable[str] = ()) -> str | None:
     """Statements as lines, without who signed them, when, and the names of `persons`; None where nothing is left."""
-    names = list(dict.fromkeys(name.strip() for name in persons if 2 < len(name.strip()) <= 60))[:MOST]
-    named = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, sorted(names, key=len, reverse=True)))})(?!\w)", re.I)
+    wanted = list(dict.fromkeys(name.strip() for name in persons if 2 < len(name.strip()) <= 60))[:MOST]
+    named = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, sorted(wanted, key=len, reverse=True)))})(?!\w)", re.I)
     kept = []
     for line in lines:
         line = DATE.sub("(date)", SIGNED.sub("", " ".join(line.split())))
-        line = named.sub(_masked, line) if names else line
+        line = named.sub(_masked, line) if wanted else line
         if re.search(r"\w", line):
             kept.append(line)
     return "\n".join(kept) or None
 
 
-def years(born: date | None, recorded: date | None) -> float | None:
-    """The age at the recording, in whole years as it is said; None where it cannot be one."""
-    if born is None or recorded is None or recorded < born:
-        return None
-    age = recorded.year - born.year - ((recorded.month, recorded.day) < (born.month, born.day))
-    return float(age) if age <= OLDEST else None
+def names(texts: Iterable[str]) -> list[str]:
+    """What to look for of persons: each text, and its words that are long enough to be a name and no TERMS."""
+    whole = [" ".join(text.split()) for text in texts]
+    words = (word for text in whole for word in re.findall(r"[^\W\d_]{3,}", text))
+    return [*whole, *(word for word in words if word.casefold() not in TERMS)]
 
 
-def in_years(value: float | None, unit: str) -> float | None:
-    """An age with its unit ("YEARS", "mo", "d"; none is years) in years; None where it is not known or no age."""
-    factor = YEARS.get(unit.strip().lower(), YEARS.get(unit.strip().lower().rstrip("s"))) if unit.strip() else 1.0
-    if value is None or factor is None or not 0 <= value * factor <= OLDEST:
-        return None
-    return value * factor
+def extent(samples: int, rate: float | None, leads: int) -> str:
+    """How large a waveform is, as `told` has it of a median beat: "600 samples at 500 Hz, 12 leads"."""
+    at = f" at {round(rate, 2):g} Hz" if rate else ""
+    return f"{samples} samples{at}, {leads} lead{'s' * (leads != 1)}"
+
+
+def filters(high: float | str | None, low: float | str | None, notch: float | str | None) -> str:
+    """Limits in Hz, as `told` has them; what is not known, off or zero is left out."""
+    limits = (("high-pass", high), ("low-pass", low), ("notch", notch))
+    words = [(name, limit.strip() if isinstance(limit, str) else f"{limit or 0:g}") for name, limit in limits]
+    return ", ".join(f"{name} {word} Hz" for name, word in words if re.fullmatch(r"(?=.*[1-9])\d[\d. ]*", word))
 
 
 def _masked(match: re.Match) -> str:
-    """A name, or a word of the statement that is like one: that begins the line, or is in small letters."""
+    """A name; but a word of statements that begins the line, or is in small letters, is taken for that."""
     word = match[0]
-    return word if match.start() == 0 or word.islower() else "(name)"
+    is_term = word.casefold() in TERMS and (match.start() == 0 or word.islower())
+    return word if is_term else "(name)"

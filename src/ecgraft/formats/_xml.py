@@ -35,19 +35,29 @@ def root(head: bytes) -> tuple[str, str]:
     return (found[1], text) if found else ("", text)
 
 
-def parse(path: Path) -> Element:
-    """The root element. Raises InputError for XML that is broken, too large or too deep, or that declares entities."""
-    path = Path(path)
+def is_root(name: str, tag: str) -> bool:
+    """Whether the root element `name` is `tag`; letter case, and a package's name before it, do not count."""
+    return name.rpartition(".")[2].lower() == tag.lower()
+
+
+def parse(path: Path, tag: str) -> Element:
+    """The root element, which has to be `tag`.
+
+    Raises InputError for XML that is broken, too large or too deep, declares entities, or is of something else.
+    """
     with open(path, "rb") as file:
         data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
         raise InputError(f"{path}: more than {LONGEST >> 20} MiB of XML; no ECG is that large")
     try:
-        return _tree(*_encoded(data))
+        found = _tree(*_encoded(data))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise InputError(f"{path}: broken XML ({error}); get the file again") from error
+    if not is_root(found.tag, tag):
+        raise InputError(f"{path}: its root is {found.tag[:40]!r} and not {tag}; it is something else")
+    return found
 
 
 def text(element: Element | None, path: str = "") -> str:

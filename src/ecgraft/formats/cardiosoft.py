@@ -16,13 +16,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..record import LEADS, MILLIVOLT, InputError, Record, lead_name
-from . import Given, _export, _said, resolution, told
-from ._channels import is_ecg, unique
-from ._xml import number, parse, root, text
+from . import Given, _digital, _person, _said, resolution, told
+from ._channels import MOST, is_ecg, unique
+from ._given import NO_MEDIAN
+from ._xml import is_root, number, parse, root, text
 
-TITLE = "CardioSoft XML"
+TITLE, ROOT = "CardioSoft XML", "CardiologyXML"
 MEDIAN = True
-MEDIAN = ("MedianSamples", "Median", "MedianData")
+AVERAGED = ("MedianSamples", "Median", "MedianData")  # elements with averaged beats
 ROUGH = 60  # seconds by which the order of FullDisclosure is told
 MEASURED = {
     "heart rate": "VentricularRate",
@@ -68,18 +69,16 @@ class Group:
         return len(leads), self.count() / (self.number("SampleRate") or 500)
 
     def title(self) -> str:
-        return f"{self.count()} samples at {self.number('SampleRate') or 0:g} Hz, {len(self.names())} leads"
+        return _said.extent(self.count(), self.number("SampleRate"), len(self.names()))
 
 
 def claims(path: Path, head: bytes) -> int:
-    return 2 if root(head)[0] == "CardiologyXML" else 0
+    return 2 if is_root(root(head)[0], ROOT) else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     """The strip or recording with the most leads, of these the longest; with given.median the averaged beat."""
-    tree = parse(path)
-    if tree.tag != "CardiologyXML":
-        raise InputError(f"{path}: not a CardioSoft ECG (it begins with {tree.tag[:40]})")
+    tree = parse(path, ROOT)
     group, others, extra = _choose(tree, given, path)
     rate = group.number("SampleRate") or given.hz(path)
     full = group.kind == "FullDisclosure"
@@ -88,9 +87,9 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     if not kept:
         raise InputError(f"{path}: no ECG among its leads ({', '.join(names)[:200]})")
     unit, step = _scale(group, given, extra, path)
-    signal = _export.millivolt([rows[i] for i in kept], [step] * len(kept), unit, path)
+    signal = _digital.millivolt([rows[i] for i in kept], [step] * len(kept), unit, path)
     _invalid(group, signal)
-    person, extra["derived"] = _person(tree, given)
+    person, extra["derived"] = _subject(tree, given)
     extra |= {"unit": unit, "resolution": resolution([step * MILLIVOLT[unit.lower()]]), "device": _device(tree)}
     extra["skipped"] += [name for i, name in enumerate(names) if i not in kept]
     extra["skipped"] += [f"{other.kind}: {other.title()}" for other in others]
@@ -102,11 +101,11 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
 def _choose(tree: Element, given: Given, path: Path) -> tuple[Group, list[Group], dict]:
     """The group to read, the others of its kind, and what there is to tell."""
     groups = _groups(tree)
-    medians = [group for group in groups if group.kind in MEDIAN]
-    rhythms = [group for group in groups if group.kind not in MEDIAN]
+    medians = [group for group in groups if group.kind in AVERAGED]
+    rhythms = [group for group in groups if group.kind not in AVERAGED]
     pool = medians if given.median else rhythms
     if not pool and given.median:
-        raise InputError(f"{path}: there is no median beat in it; read it without median (--median)")
+        raise InputError(f"{path}: {NO_MEDIAN}")
     if not pool:
         raise InputError(f"{path}: there is no waveform in it; export it with StripData or FullDisclosure")
     best = max(pool, key=Group.size)
@@ -141,12 +140,9 @@ def _leads(group: Group, path: Path) -> tuple[list[str], list[np.ndarray]]:
     """An element with samples for each lead."""
     names, rows, count = group.names(), [], group.number("ChannelSampleCountTotal") or 0
     names = [name or f"channel {i + 1}" for i, name in enumerate(names)]
-    for name, wave in zip(names[: _export.MOST + 1], group.waves):
+    for name, wave in zip(names[: MOST + 1], group.waves):
         where = f"{path}, lead {name[:20]}"
-        row = _export.samples(text(wave), where)
-        if len(row) < max(count, 1):
-            raise InputError(f"{where} is cut short, {len(row)} of {count:.0f} samples; export it again")
-        rows.append(row)
+        rows.append(_digital.complete(_digital.numbers(text(wave), where), count, where))
     return names[: len(rows)], rows
 
 
@@ -154,10 +150,10 @@ def _whole(group: Group, rate: float, extra: dict, path: Path) -> tuple[list[str
     """All leads in one list of numbers."""
     names, where = group.names(), f"{path}, FullDisclosure"
     C = len(names)
-    if not 0 < C <= _export.MOST:
-        raise InputError(f"{where}: {C} leads in its LeadOrder; 1 to {_export.MOST} are read")
+    if not 0 < C <= MOST:
+        raise InputError(f"{where}: {C} leads in its LeadOrder; 1 to {MOST} are read")
     pieces = (said.rstrip(", ") for wave in group.waves for said in _pieces(wave))
-    values = _export.samples(",".join(pieces), where)
+    values = _digital.numbers(",".join(pieces), where)
     if len(values) < C:
         raise InputError(f"{where}: {len(values)} samples of {C} leads; export it again")
     mixed = values[: len(values) // C * C].reshape(-1, C).T  # (C, T)
@@ -183,9 +179,7 @@ def _scale(group: Group, given: Given, extra: dict, path: Path) -> tuple[str, fl
     unit = said.lower().removesuffix("perlsb").strip() or (given.unit or "uV").lower()
     if not said and given.unit is None:
         extra["assumed"].append("unit uV")
-    given.scale(path, unit)
-    known = unit if unit in MILLIVOLT else given.unit.lower()
-    return {"uv": "uV", "mv": "mV", "nv": "nV", "v": "V"}.get(known, known), _export.step(number(found), str(path))
+    return _digital.unit_name(unit, given, path), _digital.step(number(found), path)
 
 
 def _invalid(group: Group, signal: np.ndarray) -> None:
@@ -196,15 +190,15 @@ def _invalid(group: Group, signal: np.ndarray) -> None:
         signal[:, int(min(last, signal.shape[1])) + 1 :] = np.nan
 
 
-def _person(tree: Element, given: Given) -> tuple[dict, list[str]]:
+def _subject(tree: Element, given: Given) -> tuple[dict, list[str]]:
     data = tree.find("PatientInfo")
     born, on = _date(tree.find("PatientInfo/BirthDateTime")), _date(tree.find("ObservationDateTime"))
     unit = "" if data is None or data.find("Age") is None else data.find("Age").get("units", "")
-    said, counted = _said.in_years(number(data, "Age"), unit), _said.years(_export.day(born), _export.day(on))
+    said = _person.in_years(number(data, "Age"), unit)
+    age, derived = _person.age(said, _person.day(born), _person.day(on))
     name = f"{text(data, 'Name/FamilyName')} {text(data, 'Name/GivenName')}"
-    person = {"patient": given.patient(text(data, "PID"), name, born), "sex": _export.sex(text(data, "Gender"))}
-    person["age"] = counted if said is None else said
-    return person, ["age from the date of birth"] if said is None and counted is not None else []
+    patient = given.patient(text(data, "PID"), name, born)
+    return {"patient": patient, "sex": _person.sex(text(data, "Gender")), "age": age}, derived
 
 
 def _date(element: Element | None) -> str:
@@ -215,17 +209,17 @@ def _date(element: Element | None) -> str:
 def _values(tree: Element) -> dict[str, float]:
     place, data = tree.find("RestingECGMeasurements"), tree.find("PatientInfo")
     values = [(key, number(place, name)) for key, name in MEASURED.items()]
-    for key, units, usual in (("height", _export.LENGTH, "cm"), ("weight", _export.MASS, "kg")):
+    for key, units, usual in (("height", _person.CENTIMETRES, "cm"), ("weight", _person.KILOGRAMS, "kg")):
         element = None if data is None else data.find(key.capitalize())
         unit = usual if element is None else element.get("units") or usual
-        values.append((key, _export.in_unit(number(element), unit, units)))
+        values.append((key, _person.in_unit(number(element), unit, units)))
     return _said.possible(values)
 
 
 def _report(tree: Element) -> str | None:
     """The conclusion, which a person writes or confirms, else the diagnosis of the program."""
     places = ("Interpretation/Conclusion/ConclusionText", "Interpretation/Diagnosis/DiagnosisText")
-    persons = [text(e) for e in tree.iter() if e.tag in ("FamilyName", "GivenName")]
+    persons = _said.names(text(e) for e in tree.iter() if e.tag in ("FamilyName", "GivenName"))
     reports = (_said.report((text(line) for line in tree.findall(place)), persons) for place in places)
     return next((report for report in reports if report), None)
 
@@ -239,4 +233,4 @@ def _device(tree: Element) -> str:
 def _filters(tree: Element) -> str:
     place = tree.find("FilterSetting")
     notch = next((f for f in ("50", "60") if text(place, f"Filter{f}Hz").lower() == "yes"), None)
-    return _export.filters(text(place, "HighPass"), text(place, "LowPass"), notch)
+    return _said.filters(text(place, "HighPass"), text(place, "LowPass"), notch)

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..record import InputError, Record
-from . import HEAD, LARGEST, Given, _arrays, check_size
-from ._arrays import chosen
+from . import HEAD, LARGEST, Given, check_size
+from ._arrays import chosen, of_last_file, one_of
+from ._channels import MOST
 from ._table import columns, rows
 from ._table.about import about, apples
-from ._table.columns import MOST, Table
+from ._table.columns import Table
 from ._table.layout import CLOCK, EMPTY, Layout, look
 
 TITLE = "CSV"
@@ -33,6 +35,8 @@ FIRST = 2**20  # bytes that are looked at to find the layout
 
 
 def claims(path: Path, head: bytes) -> int:
+    if path.name == "RECORDS":  # PhysioNet's list of the records in a folder; of some databases they are numbers
+        return 0
     text = _text(head)
     found = look(text, whole=len(head) < HEAD) if text else None
     if found is None:
@@ -41,18 +45,14 @@ def claims(path: Path, head: bytes) -> int:
     return 1 if told or text.count("\n") >= 8 or found.columns > 100 else 0
 
 
-def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
-    return 1 if _layout(Path(path)) else rows.count(Path(path))
+def count(path: Path, given: Given) -> int:
+    return 1 if _layout(path) else rows.count(path)
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    path, given = Path(path), given.with_rhythm_only(path)
+def read(path: Path, given: Given) -> Record:
     layout = _layout(path)
     if layout is None:
-        total = rows.count(path)
-        index = chosen(total, given, path, ", one in each row")
-        record = _arrays.record(rows.arrays(path, index), path, replace(given, index=None))
-        return record if total == 1 else record.but(id=f"{path.stem}-{index}")
+        return one_of(rows.count(path), partial(rows.arrays, path), path, given, ", one in each row")
     chosen(None, given, path)
     values, clock = _values(path, layout)  # (T, columns)
     said = about(list(layout.above), given)
@@ -66,9 +66,9 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     return columns.record(Table(values, names, layout.units, 0 if clock else None), said, path, given)
 
 
-def write(record: Record, path) -> list[Path]:
+def write(record: Record, path: Path) -> list[Path]:
     """The record as a table: seconds, and mV of each lead; an empty cell where there is no sample."""
-    path, mark = Path(path), "\t" if Path(path).suffix.lower() == ".tsv" else ","
+    mark = "\t" if path.suffix.lower() == ".tsv" else ","
     time, stated = _time_cells(record.signal.shape[1], record.rate, path)
     cells = [np.where(np.isfinite(samples), samples.astype(np.str_), "").tolist() for samples in record.signal]
     names = ["time (s)", *(f"{name} (mV)" for name in record.leads)]
@@ -89,6 +89,7 @@ def _time_cells(T: int, rate: float, path) -> tuple[np.ndarray, str]:
     return np.char.mod("%.12f", seconds), f"# Sampling rate: {rate!r} Hz\n"
 
 
+@of_last_file
 def _layout(path: Path) -> Layout | None:
     """None where there is a row per record."""
     size = path.stat().st_size

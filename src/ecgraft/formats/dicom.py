@@ -8,22 +8,21 @@ to float32. Images and documents are refused with what they are: a drawing of an
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 
 from ..record import InputError, Record
-from . import Given, resolution, told
+from . import Given, _person, _said, resolution, told
 from ._dicom.file import Item, load, quiet, starts
 from ._dicom.groups import Group, Part, groups, joined_parts, medians, rank, signal
-from ._dicom.notes import notes, placed
+from ._dicom.notes import notes, waves_and_beats
 from ._dicom.write import write
-from ._given import NOBODY
+from ._given import NO_MEDIAN, NOBODY
 
 __all__ = ["ENDINGS", "TITLE", "claims", "read", "write"]
 TITLE = "DICOM"
 MEDIAN = True
 ENDINGS = (".dcm",)
-YEAR = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # years in the units of an age
 DIRECTORY = "1.2.840.10008.1.3.10"
 DRAWN = "a drawing of an ECG has no samples: export the ECG as a DICOM waveform"
 
@@ -32,7 +31,7 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if starts(head) >= 0 else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     """The ECG of a DICOM file; a file holds one.
 
     Raises InputError for objects without a waveform, waveforms without an ECG, and what is cut short.
@@ -48,11 +47,12 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
 def _record(path: Path, data: Item, found: list[Group], wrong: list[str], given: Given) -> Record:
     beats = medians(found)
     chosen, left = _chosen(path, found, beats, given)
-    made, steps, ignored = signal(chosen, given, path)  # (C, T)
+    made, steps, padded = signal(chosen, given, path)  # (C, T)
     rate = chosen[0].group.rate or given.hz(path)
-    said = notes(data, _people(data))
+    people = _people(data)
+    said = notes(data, people)
     beat = max(beats, key=rank, default=None)
-    waves, peaks, elsewhere = placed(said, chosen, found, beat)
+    waves, peaks, elsewhere = waves_and_beats(said, chosen, found, beat)
     age, derived = _age(data)
     known, assumed = _body(data)
     channels = [part.group.channels[place] for part in chosen for place in part.leads.values()]
@@ -61,7 +61,7 @@ def _record(path: Path, data: Item, found: list[Group], wrong: list[str], given:
     extra = told(
         unit=list(dict.fromkeys(c.unit or given.unit or "" for c in channels)),
         resolution=resolution(list(map(abs, steps.values()))),
-        assumed=[*assumed, *sorted(said.assumed), *_assumed(channels, ignored, chosen)],
+        assumed=[*assumed, *sorted(said.assumed), *_assumed(channels, padded, chosen)],
         derived=[*derived, *_derived(channels, chosen)],
         skipped=[*left, *wrong, *marks, *lines],
         median="" if given.median or not beat else str(beat),
@@ -71,7 +71,12 @@ def _record(path: Path, data: Item, found: list[Group], wrong: list[str], given:
     )
     record = Record(made, rate, tuple(steps), labels=said.labels, values=said.values | known, extra=extra)
     return record.but(
-        report="\n".join(said.report) or None, waves=waves, beats=peaks, id=path.stem, age=age, **_who(data, given)
+        report=_said.report(said.report, _said.names(people)),
+        waves=waves,
+        beats=peaks,
+        id=path.stem,
+        age=age,
+        **_who(data, given),
     )
 
 
@@ -86,7 +91,7 @@ def _chosen(path: Path, found: list[Group], beats: list[Group], given: Given) ->
     rhythms = [group for group in found if group not in beats]
     pool = [group for group in (beats if given.median else rhythms) if group.leads]
     if not pool and given.median:
-        raise InputError(f"{path}: there is no median beat in it; read it without median (--median)")
+        raise InputError(f"{path}: {NO_MEDIAN}")
     if not pool and any(group.leads for group in beats):
         raise InputError(f"{path}: it holds a median beat but no rhythm; read that with median (--median)")
     names = [channel.name for group in found for channel in group.channels]
@@ -132,41 +137,34 @@ def _people(data: Item) -> list[str]:
 
 
 def _age(data: Item) -> tuple[float | None, list[str]]:
-    """Years, and "age" where they were computed from dates."""
+    """Years, and whether they were computed from dates. An age of 0 is how an unknown one is written."""
     found = re.fullmatch(r"(\d{1,3})([YMWD])", data.text("PatientAge").upper())
-    if found and int(found.group(1)):
-        years = int(found.group(1)) * YEAR[found.group(2)]
-        return (round(years, 4) if years <= 120 else None), []
+    said = _person.in_years(int(found[1]), found[2]) if found and int(found[1]) else None
     then = ("AcquisitionDateTime", "AcquisitionDate", "ContentDate", "StudyDate", "SeriesDate")
-    born, when = _day(data.text("PatientBirthDate")), next(filter(None, (_day(data.text(key)) for key in then)), None)
-    years = (when - born).days / 365.25 if born and when else -1.0
-    return (round(years, 2), ["age from the date of birth"]) if 0 <= years <= 120 else (None, [])
+    recorded = next(filter(None, (_day(data.text(key)) for key in then)), None)
+    return _person.age(said, _day(data.text("PatientBirthDate")), recorded)
 
 
-def _day(text: str) -> datetime | None:
-    """A date as 19530508 or, in older files, 1953.05.08."""
-    try:
-        return datetime.strptime(text.replace(".", "")[:8], "%Y%m%d")
-    except ValueError:
-        return None
+def _day(text: str) -> date | None:
+    """A date, with or without a time, as 19530508 or, in older files, 1953.05.08."""
+    return _person.day(text.replace(".", "")[:8])
 
 
 def _body(data: Item) -> tuple[dict[str, float], list[str]]:
     """Height (cm) and weight (kg) where they are plausible. The standard says m; some machines write cm."""
-    size, weight = data.number("PatientSize") or 0.0, data.number("PatientWeight") or 0.0
-    height = round(size if size > 3 else size * 100, 2)
-    known = {"height": height} if 20 <= height <= 260 else {}
-    known |= {"weight": weight} if 0.3 <= weight <= 500 else {}
+    size = data.number("PatientSize") or 0.0
+    height = _person.in_unit(size, "cm" if size > 3 else "m", _person.CENTIMETRES)
+    known = _said.possible([("height", height), ("weight", data.number("PatientWeight"))])
     return known, ["height in cm, not in m"] if size > 3 and "height" in known else []
 
 
-def _assumed(channels, ignored: bool, chosen: list[Part]) -> list[str]:
+def _assumed(channels, padded: list[str], chosen: list[Part]) -> list[str]:
     """What was taken for granted about the samples."""
     bare = [c.name for c in channels if c.sensitivity is None]
     parts_of = max((abs(c.skew - round(c.skew)) for c in channels), default=0.0)
     kinds = {part.group.item.text("WaveformSampleInterpretation").upper() for part in chosen}
     lines = [f"no sensitivity, a step is one unit: {', '.join(bare)}"] if bare else []
-    lines += ["padding value 0 taken as signal"] if ignored else []
+    lines += padded
     lines += [f"skews of up to {parts_of:.2g} samples left in"] if parts_of > 0.01 else []
     lines += ["samples signed"] if "" in kinds else []
     return lines + (["G.711 codes as 16 bit values"] if kinds & {"MB", "AB"} else [])
@@ -186,6 +184,4 @@ def _device(data: Item) -> str:
 
 def _filters(channels) -> list[str]:
     """The filters of the leads; where leads differ, each kind."""
-    seen = dict.fromkeys(c.filters for c in channels)
-    words = [[f"{n} {v:g} Hz" for n, v in zip(("high-pass", "low-pass", "notch"), row) if v > 0] for row in seen]
-    return list(filter(None, map(", ".join, words)))
+    return list(filter(None, (_said.filters(*three) for three in dict.fromkeys(c.filters for c in channels))))

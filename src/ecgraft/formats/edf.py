@@ -10,9 +10,9 @@ it is a multiple of theirs; else the largest group of one rate is read. Gaps of 
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections import Counter
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,14 +24,13 @@ from ._channels import unique
 from ._digital import Scale, int24
 from ._edf import annotations, leads
 from ._edf import header as headers
-from ._said import years
+from ._person import age, day_of, in_years, month
 
 TITLE = "EDF"
 ENDINGS = (".edf", ".bdf")
 BLOCK = 2**21  # bytes that are read at a time
 GAPS = 2**26  # values that a file with gaps may have whatever its size: 24 h of 3 leads at 250 Hz
 WRITER = "ecgraft"  # in the field of the equipment
-MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 MAKERS = re.compile(
     r"(ecgraft|bittium|faros|biosemi|schiller|mortara|philips|nihon kohden|natus|compumedics|somno)", re.I
 )
@@ -41,8 +40,7 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if headers.looks_like(head) else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    path = Path(path)
+def read(path: Path, given: Given) -> Record:
     header = headers.parse(path)
     kept, skipped = leads.choose(header)
     kept, others, slower = _group(kept)
@@ -56,10 +54,10 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
 
 
 def write(record: Record, path: Path) -> list[Path]:
-    """EDF+ of 16 bits, or BDF+ of 24 where `path` ends in .bdf; see `_edf.out`."""
-    from ._edf.out import save
+    """EDF+ of 16 bits, or BDF+ of 24 where `path` ends in .bdf; see `_edf.write`."""
+    from ._edf.write import save
 
-    return save(record, Path(path), WRITER)
+    return save(record, path, WRITER)
 
 
 def _record(header, kept, scales, rate: float, given: Given, skipped, assumed, slower) -> Record:
@@ -73,7 +71,7 @@ def _record(header, kept, scales, rate: float, given: Given, skipped, assumed, s
     found = annotations.understand(marks, begin, rate, signal.shape[1], labels, ours)
     for lead, start, stop in found.missing:
         signal[lead if lead >= 0 else slice(None), start:stop] = np.nan
-    if found.end and 0 < signal.shape[1] - found.end < max(s.samples for s in kept):
+    if found.end:
         signal = signal[:, : found.end]
     elif not ours:
         assumed += _unsaid(header, signal, rate, sum(scale.gone for scale in scales))
@@ -247,24 +245,17 @@ def _person(header, given: Given) -> tuple[dict, list[str]]:
         return {"patient": given.patient(header.patient)}, []
     code, sex, born, name = parts[:4]
     said = re.search(r"\bage:(\d{1,3})\b", " ".join(parts[4:]))
-    age, derived = years(_date(born), _recorded(header)), ["age from the date of birth"]
-    if said or age is None:
-        age, derived = float(said[1]) if said and int(said[1]) <= 120 else None, []
+    years, derived = age(in_years(float(said[1])) if said else None, _date(born), _recorded(header))
     patient = given.patient(code, "" if name == "X" else name, "" if born == "X" else born)
-    return {"patient": patient, "sex": sex if sex in "MF" else None, "age": age}, derived
+    return {"patient": patient, "sex": sex if sex in "MF" else None, "age": years}, derived
 
 
-def _date(said: str) -> datetime.date | None:
-    found = re.fullmatch(r"(\d\d?)-([A-Z]{3})-(\d{4})", said.upper())
-    if not found or found[2] not in MONTHS:
-        return None
-    try:
-        return datetime.date(int(found[3]), MONTHS.index(found[2]) + 1, int(found[1]))
-    except ValueError:
-        return None
+def _date(said: str) -> date | None:
+    found = re.fullmatch(r"(\d\d?)-([A-Z]{3})-(\d{4})", said.upper(), re.ASCII)
+    return day_of(found[3], month(found[2]), found[1]) if found else None
 
 
-def _recorded(header) -> datetime.date | None:
+def _recorded(header) -> date | None:
     """The date of recording. 01.01.85 is what EDF+ writes where it is not to be known."""
     parts = header.recording.split()
     if len(parts) > 1 and parts[0] == "Startdate" and _date(parts[1]):
@@ -272,11 +263,8 @@ def _recorded(header) -> datetime.date | None:
     found = re.fullmatch(r"(\d\d)\.(\d\d)\.(\d\d)", header.date)
     if not found or header.date == "01.01.85":
         return None
-    day, month, year = (int(part) for part in found.groups())
-    try:
-        return datetime.date(year + (1900 if year >= 85 else 2000), month, day)
-    except ValueError:
-        return None
+    year = int(found[3])
+    return day_of(year + (1900 if year >= 85 else 2000), found[2], found[1])
 
 
 def _device(header) -> str:

@@ -8,8 +8,6 @@ may be anybody's, and the unit has to be given. SPH (`ecg` 12 x N in float16, no
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -31,28 +29,24 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if begins(head) and not head.startswith(b"MATLAB ") else 0
 
 
-def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
-    path = Path(path)
+def count(path: Path, given: Given) -> int:
     root = opened(path)
     if _is_code(root):
         return _tracings(root)
-    found = _signals(path, path.stat().st_mtime_ns)
+    found = _signals(path)
     return len(found) if len(found) > 1 else _arrays.count(_beside(*found[0]), path, given)
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    path, given = Path(path), given.with_rhythm_only(path)
+def read(path: Path, given: Given) -> Record:
     root = opened(path)
     if _is_code(root):
         return _code(root, path, given)
     if _is_sph(root):
         return _sph(root, path, given)
-    found = _signals(path, path.stat().st_mtime_ns)
+    found = _signals(path)
     if len(found) == 1:
         return _arrays.record(_beside(*found[0]), path, given)
-    index = _arrays.chosen(len(found), given, path, ", each in a group of its own")
-    record = _arrays.record(_beside(*found[index]), path, replace(given, index=None))
-    return record.but(id=f"{path.stem}-{index}")
+    return _arrays.one_of(len(found), lambda i: _beside(*found[i]), path, given, ", each in a group of its own")
 
 
 def _is_code(root: Group) -> bool:
@@ -105,12 +99,9 @@ def _sph(root: Group, path: Path, given: Given) -> Record:
     return record.but(extra=record.extra | told(assumed=list(filter(None, assumed))))
 
 
-@lru_cache(maxsize=1)
-def _signals(path: Path, _: int) -> list[tuple[Dataset, list[Group]]]:
-    """The signal datasets, each with the groups around it: one, or one of the same name in each of several groups.
-
-    Those of the last file are kept: its records are read one after the other.
-    """
+@_arrays.of_last_file
+def _signals(path: Path) -> list[tuple[Dataset, list[Group]]]:
+    """The signal datasets, each with the groups around it: one, or one of the same name in each of several groups."""
     found, skipped = _datasets(opened(path), path)
     usable = [
         (parts, d, groups)

@@ -12,18 +12,19 @@ letter and the samples since the one before (ECG-Kit, ishneholterlib; the paper 
 from __future__ import annotations
 
 import binascii
-import datetime
 import struct
+from datetime import date
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from ..record import BEAT, InputError, Record
+from ..record import LEADS as TWELVE
 from . import Given, check_size, resolution, told
 from ._channels import unique
 from ._digital import Scale
-from ._said import years
+from ._person import age, day_of
 
 TITLE = "ISHNE Holter"
 MAGIC, BEATS = b"ISHNE1.0", b"ANN  1.0"
@@ -31,28 +32,7 @@ FIXED = 522  # bytes of magic number, checksum and fixed header
 HEADER = struct.Struct("<8sHiiiih40s40s20shh3h3h3h3hh12h12h12hh40sh80s80s88s")
 MOST = 12  # leads
 BLOCK = 2**18  # samples that are read at a time
-LEADS = (
-    "",
-    "",
-    "X",
-    "Y",
-    "Z",
-    "I",
-    "II",
-    "III",
-    "aVR",
-    "aVL",
-    "aVF",
-    "V1",
-    "V2",
-    "V3",
-    "V4",
-    "V5",
-    "V6",
-    "ES",
-    "AS",
-    "AI",
-)
+LEADS = ("", "", "X", "Y", "Z", *TWELVE, "ES", "AS", "AI")  # by their codes
 QUALITY = {2: "intermittent noise", 3: "frequent noise", 4: "intermittent disconnection", 5: "frequent disconnection"}
 PACED = range(1, 6)  # codes of pacemakers
 SYMBOLS = {"P": "/", "U": "Q"} | {letter: letter for letter in "NVSBFQ"}  # of beats, as WFDB has them
@@ -69,7 +49,7 @@ def parts(path: Path) -> list[Path]:
     return [beside] if beside else []
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     data = _header(path, MAGIC)
     (_, _, _, stated, _, _, _, first, last, number, sex, _), dates, rest = data[:12], data[12:24], data[24:]
     count, specs, quality, steps, pacemaker = rest[0], rest[1:13], rest[13:25], rest[25:37], rest[37]
@@ -87,7 +67,7 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     signal = _signal(path, start, frames, scales)  # (C, T)
     beats, about = _beats(path, rest[39], frames)
     born, recorded = _date(dates[:3]), _date(dates[3:6])
-    age = years(born, recorded)
+    years, derived = age(None, born, recorded)
     bad = [f"{name}: {QUALITY[code]}" for name, code in zip(names, quality) if code in QUALITY]
     return Record(
         signal,
@@ -95,14 +75,14 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
         names,
         id=path.stem,
         patient=given.patient(_text(number), f"{_text(first)} {_text(last)}", str(born or "")),
-        age=age,
+        age=years,
         sex={1: "M", 2: "F"}.get(sex),
         beats=beats,
         extra=told(
             unit="nV",
             resolution=resolution([scale.terms[0] / scale.terms[2] for scale in scales]),
             assumed=assumed + unsaid,
-            derived="age from the date of birth" if age is not None else "",
+            derived=derived,
             skipped=about,
             quality=bad,
             pacemaker="yes" if pacemaker in PACED else "no" if pacemaker == 0 else "",
@@ -226,10 +206,6 @@ def _text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("latin-1").strip()
 
 
-def _date(fields: tuple[int, ...]) -> datetime.date | None:
-    """Day, month, year."""
+def _date(fields: tuple[int, ...]) -> date | None:
     day, month, year = fields
-    try:
-        return datetime.date(year, month, day) if 1850 < year < 2200 else None
-    except ValueError:
-        return None
+    return day_of(year, month, day) if 1850 < year < 2200 else None

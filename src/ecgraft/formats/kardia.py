@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..record import BEAT, InputError, Record
+from ..record import BEAT, LEADS, InputError, Record
 from . import Given, told
-from ._export import LARGEST, millivolt, one_record, step
-from ._said import possible, report
+from ._digital import LARGEST, millivolt, step
+from ._given import NO_MEDIAN
+from ._said import extent, possible, report
 
 TITLE = "AliveCor Kardia"
 MEDIAN = True
 SIGNATURE = b"ALIVE\0\0\0"
-ORDER = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-BLOCKS = {f"{kind}{n}": lead for kind in ("ecg", "avg", "med") for n, lead in zip(" 23456789abc", ORDER)}
+BLOCKS = {f"{kind}{n}": lead for kind in ("ecg", "avg", "med") for n, lead in zip(" 23456789abc", LEADS)}
 KEYS = re.compile(rb'"(recordedAt|algorithmDetermination|patientID|amplitudeResolution|mainsFrequency)"')
 NAMES = {"leadI": "I", "leadII": "II", "leadIII": "III", "AVR": "aVR", "AVL": "aVL", "AVF": "aVF"}
 SYMBOLS = {0: "?", 1: "N", 2: "V", 3: "A", 4: "F", 5: "J", 6: "/"}
@@ -40,8 +40,7 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and len(set(KEYS.findall(head))) > 1 else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    one_record(given, path)
+def read(path: Path, given: Given) -> Record:
     with open(path, "rb") as file:
         data = file.read(LONGEST + 1)
     if len(data) > LONGEST:
@@ -58,7 +57,7 @@ def _atc(data: bytes, path: Path, given: Given) -> Record:
         raise InputError(f"{path}: samples of format {kind} are not known; export the recording again")
     median = next((k for k in ("med", "avg") if any(name.startswith(k) for name in blocks)), "")
     if given.median and not median:
-        raise InputError(f"{path}: there is no median beat in it; read it without median (--median)")
+        raise InputError(f"{path}: {NO_MEDIAN}")
     signal, leads = _leads(blocks, median if given.median else "ecg", nanovolt, path)
     info = [text.split(b"\0")[0].decode("utf-8", "replace").strip() for text in _cut(blocks.get("info", b""))]
     notch = [f"notch {60 if flags & MAINS60 else 50} Hz"] if flags & NOTCH else []
@@ -72,7 +71,7 @@ def _atc(data: bytes, path: Path, given: Given) -> Record:
         extra=told(
             unit="nV",
             resolution=f"{nanovolt / 1e6:g}",
-            median=f"{beat.shape[1]} samples at {rate} Hz, {len(beat)} leads" if beat is not None else "",
+            median=extent(beat.shape[1], rate, len(beat)) if beat is not None else "",
             device=", ".join(filter(None, ["AliveCor", *info])),
             filters=", ".join([name for bit, name in FLAGS.items() if flags & bit] + notch),
             assumed=[f"the checksum of block {name} is wrong" for name in wrong],
@@ -106,7 +105,7 @@ def _leads(blocks: dict[str, bytes], kind: str, nanovolt: int, path: Path) -> tu
     if not found:
         raise InputError(f"{path}: there are no samples in it; export the recording again")
     rows = [np.frombuffer(data[: len(data) // 2 * 2], "<i2") for data in found.values()]
-    return millivolt(rows, [step(nanovolt, str(path))] * len(rows), "nV", path), tuple(found)
+    return millivolt(rows, [step(nanovolt, path)] * len(rows), "nV", path), tuple(found)
 
 
 def _cut(info: bytes) -> tuple[bytes, bytes]:
@@ -128,7 +127,8 @@ def _beats(data: bytes, rate: float, length: int) -> np.ndarray | None:
 
 
 def _json(data: bytes, path: Path, given: Given) -> Record:
-    given = given.with_rhythm_only(path)
+    if given.median:
+        raise InputError(f"{path}: {NO_MEDIAN}")
     try:
         said = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -143,16 +143,11 @@ def _json(data: bytes, path: Path, given: Given) -> Record:
         raise InputError(f"{path}: data.raw.frequency is {str(rate)[:20]!r}, no rate in Hz; export the recording again")
     known = _is_number(nanovolt)
     given.require(path, rate=False, unit=not known, names=0)
-    unit, per = ("nV", step(nanovolt, str(path))) if known else (given.unit, 1.0)
-    verdict, qt = said.get("algorithmDetermination"), _part(said, "qtMeasurement")
+    unit, per = ("nV", step(nanovolt, path)) if known else (given.unit, 1.0)
+    verdict, mains = said.get("algorithmDetermination"), raw.get("mainsFrequency")
     verdict = verdict if isinstance(verdict, str) else ""
-    beat = {name: qt.get(key) for name, key in (("QT", "qt"), ("QTc", "qtcb"), ("RR", "rr"))}
-    values = {"heart rate": said.get("heartRate")} | {
-        n: v.get("Value") if isinstance(v, dict) else v for n, v in beat.items()
-    }
     code = re.sub(r"\W+", "_", verdict.strip().lower())[:40]
     kind = _part(said, "deviceInfo").get("hardwareType")
-    mains = raw.get("mainsFrequency")
     return Record(
         millivolt(list(leads.values()), [per] * len(leads), unit, path),
         rate,
@@ -161,7 +156,7 @@ def _json(data: bytes, path: Path, given: Given) -> Record:
         patient=given.patient(said["patientID"]) if isinstance(said.get("patientID"), str) else None,
         labels={f"kardia:{code}": 1} if code and code != "no_analysis" else {},
         report=report([verdict]) if verdict else None,
-        values=possible((name, float(v) if _is_number(v) else None) for name, v in values.items()),
+        values=_values(said),
         extra=told(
             unit=unit,
             resolution=f"{per / 1e6:g}" if known else "",
@@ -170,6 +165,14 @@ def _json(data: bytes, path: Path, given: Given) -> Record:
             skipped=["the signal as AliveCor filtered it (enhanced)"] if _part(_part(said, "data"), "enhanced") else [],
         ),
     )
+
+
+def _values(said: dict) -> dict[str, float]:
+    """Heart rate and intervals; an interval is a number, or an object with a Value."""
+    qt = _part(said, "qtMeasurement")
+    values = {"heart rate": said.get("heartRate"), "QT": qt.get("qt"), "QTc": qt.get("qtcb"), "RR": qt.get("rr")}
+    bare = ((name, value.get("Value") if isinstance(value, dict) else value) for name, value in values.items())
+    return possible((name, float(value) if _is_number(value) else None) for name, value in bare)
 
 
 def _part(said, name: str) -> dict:

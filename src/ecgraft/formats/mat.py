@@ -8,7 +8,6 @@ Version 7.3 is HDF5: axes stand the other way round, text is of numbers, cells a
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,23 +28,21 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if _is_version4(head) else 0
 
 
-def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
+def count(path: Path, given: Given) -> int:
     return _arrays.count(variables(path), path, given)
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    return _arrays.record(variables(path), path, given.with_rhythm_only(path))
+def read(path: Path, given: Given) -> Record:
+    return _arrays.record(variables(path), path, given)
 
 
 def variables(path: Path) -> dict:
     """Arrays by name; the fields of a struct stand for themselves."""
-    path = Path(path)
-    return dict(_variables(path, path.stat().st_mtime_ns))
+    return dict(_variables(Path(path)))
 
 
-@lru_cache(maxsize=1)
-def _variables(path: Path, _: int) -> dict:
-    """The last file's are kept: the records of a stack are read one after the other."""
+@_arrays.of_last_file
+def _variables(path: Path) -> dict:
     with open(path, "rb") as file:
         head = file.read(128)
     flat = {}

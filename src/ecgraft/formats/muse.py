@@ -17,12 +17,13 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..record import BEAT, QRS, InputError, P, Record, T, waves_array
-from . import Given, _said, resolution, told
+from . import Given, _person, _said, resolution, told
+from ._given import NO_MEDIAN
 from ._muse_wave import Signal, decimal, rate
 from ._muse_wave import read as read_waveform
-from ._xml import parse, root, text
+from ._xml import is_root, parse, root, text
 
-TITLE = "GE MUSE XML"
+TITLE, ROOT = "GE MUSE XML", "RestingECG"
 MEDIAN = True
 VALUES = (
     ("heart rate", "VentricularRate"),
@@ -35,22 +36,16 @@ VALUES = (
     ("QRS axis", "RAxis"),
     ("T axis", "TAxis"),
 )
-BODY = (("height", "HeightCM", 1.0), ("height", "HeightIN", 2.54), ("weight", "WeightKG", 1.0))
-BODY += (("weight", "WeightLBS", 0.45359237),)
-SEXES = {"m": "M", "male": "M", "männlich": "M", "homme": "M", "masculin": "M", "hombre": "M"}
-SEXES |= {"f": "F", "female": "F", "weiblich": "F", "femme": "F", "féminin": "F", "mujer": "F", "w": "F"}
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-OTHER_MONTHS = {"mär": 3, "mai": 5, "okt": 10, "dez": 12, "fév": 2, "fev": 2, "avr": 4, "aoû": 8, "aou": 8, "déc": 12}
+BODY = (("height", "HeightCM", 1.0), ("height", "HeightIN", _person.CENTIMETRES["in"]))
+BODY += (("weight", "WeightKG", 1.0), ("weight", "WeightLBS", _person.KILOGRAMS["lb"]))
 
 
 def claims(path: Path, head: bytes) -> int:
-    return 2 if root(head)[0].lower() == "restingecg" else 0
+    return 2 if is_root(root(head)[0], ROOT) else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    tree = parse(path)
-    if tree.tag.lower() != "restingecg":
-        raise InputError(f"{path}: its root is {tree.tag[:40]!r} and not RestingECG; it is no MUSE export")
+def read(path: Path, given: Given) -> Record:
+    tree = parse(path, ROOT)
     rhythms, medians = _waveforms(tree)
     chosen = _choose(medians if given.median else rhythms, given.median, path)
     signal = read_waveform(chosen, path, given)
@@ -67,7 +62,7 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
         id=path.stem,
         patient=_patient(patient, given),
         age=age,
-        sex=SEXES.get(text(patient, "Gender").lower()),
+        sex=_person.sex(text(patient, "Gender")),
         values=values,
         report=_report(tree),
         extra=_extra(signal, chosen, test, derived, None if given.median or not medians else medians[0], given),
@@ -85,7 +80,7 @@ def _waveforms(tree: Element) -> tuple[list[Element], list[Element]]:
 def _choose(waveforms: list[Element], beat: bool, path) -> Element:
     """The one with most leads, of these the longest."""
     if not waveforms and beat:
-        raise InputError(f"{path}: there is no median beat in it; read it without median (--median)")
+        raise InputError(f"{path}: {NO_MEDIAN}")
     if not waveforms:
         raise InputError(f"{path}: there is no rhythm in it; export the ECG again with waveforms")
     return max(waveforms, key=lambda w: (len(w.findall("LeadData")), _length(w)))
@@ -97,8 +92,8 @@ def _length(waveform: Element) -> int:
 
 
 def _described(waveform: Element, given: Given) -> str:
-    hz = f" at {rate(waveform, given, ''):g} Hz" if decimal(waveform, "SampleBase") else ""
-    return f"{_length(waveform)} samples{hz}, {len(waveform.findall('LeadData'))} leads"
+    hz = rate(waveform, given, "") if decimal(waveform, "SampleBase") else None
+    return _said.extent(_length(waveform), hz, len(waveform.findall("LeadData")))
 
 
 def _extra(signal: Signal, chosen: Element, test, derived: list[str], beat: Element | None, given: Given) -> dict:
@@ -121,8 +116,7 @@ def _extra(signal: Signal, chosen: Element, test, derived: list[str], beat: Elem
 def _filters(waveform: Element) -> str:
     high, low = decimal(waveform, "HighPassFilter"), decimal(waveform, "LowPassFilter")
     notch = next((value for value in map(decimal, waveform.findall("ACFilter")) if value), None)
-    named = (("high-pass", high and high / 100), ("low-pass", low), ("notch", notch))
-    return ", ".join(f"{name} {value:g} Hz" for name, value in named if value)
+    return _said.filters(high and high / 100, low, notch)
 
 
 def _measured(tree: Element) -> Element | None:
@@ -156,7 +150,8 @@ def _waves(measured: Element | None, signal: Signal) -> np.ndarray | None:
 
     def at(tag: str) -> int:
         found = decimal(measured, tag)
-        return round(found * ratio) if found is not None and 0 < found * ratio < length else -1
+        place = -1 if not found else found * ratio - signal.first
+        return round(place) if 0 <= place < length - 0.5 else -1
 
     rows = [(P, -1, at("POnset"), -1, at("POffset")), (QRS, -1, at("QOnset"), -1, at("QOffset"))]
     rows = [row for row in [*rows, (T, -1, at("TOnset"), -1, at("TOffset"))] if max(row[2], row[4]) >= 0]
@@ -179,8 +174,8 @@ def _beats(tree: Element, values: dict[str, float], signal: Signal) -> np.ndarra
     shapes = Counter(kind for _, kind in marks if re.fullmatch(r"\d{1,3}", kind))
     if len(shapes) > 1:
         signal.skipped.append("shapes of beats: " + ", ".join(f"{n} of {kind}" for kind, n in sorted(shapes.items())))
-    at = np.unique(np.rint(times if samples else times * step).astype(np.int64))
-    at = at[at < length]
+    at = np.unique(np.rint(times if samples else times * step).astype(np.int64)) - signal.first
+    at = at[(at >= 0) & (at < length)]
     return np.array([(sample, "?") for sample in at.tolist()], dtype=BEAT) if len(at) else None
 
 
@@ -197,7 +192,8 @@ def _report(tree: Element) -> str | None:
     """The statements as they were edited last; the machine's own where these say nothing."""
     blocks = [tree.find(tag) for tag in ("PatientDemographics", "TestDemographics", "Order")]
     named = [element for block in blocks if block is not None for element in block.iter()]
-    persons = [text(e) for e in named if e.tag.endswith(("LastName", "FirstName", "PatientID", "SiteName"))]
+    persons = _said.names(text(e) for e in named if e.tag.endswith(("LastName", "FirstName")))
+    persons += [text(e) for e in named if e.tag.endswith(("PatientID", "SiteName"))]
     for tag in ("Diagnosis", "OriginalDiagnosis"):
         lines = _said.report(_lines(tree.find(tag)), persons)
         if lines:
@@ -229,35 +225,20 @@ def _age(patient: Element | None, test: Element | None) -> tuple[float | None, l
     """As it is said, and otherwise of the dates; what was computed. 0 years is how an unknown age is written."""
     unit = text(patient, "AgeUnits")
     value = decimal(patient, "PatientAge")
-    age = _said.in_years(value, unit)
+    age = _person.in_years(value, unit)
     if age is not None and (value or unit.lower().startswith(("d", "h", "m", "w"))):
         return age, []
     born, recorded = _dates(text(patient, "DateofBirth"), text(test, "AcquisitionDate"))
-    age = _said.years(born, recorded)
-    return age, ["age from the date of birth"] if age is not None else []
+    return _person.age(None, born, recorded)
 
 
 def _dates(*words: str) -> list[date | None]:
-    """Dates of one file: MM-DD-YYYY, unless a point is between, or a first number is above 12."""
-    parts = [re.findall(r"\d+|[^\W\d_]+", word) for word in words]
-    numbers = [part for part in parts if len(part) == 3 and all(p.isascii() and p.isdigit() for p in part)]
-    day_first = any("." in word for word in words) or any(len(n[0]) < 3 and int(n[0]) > 12 for n in numbers)
-    return [_date(part, day_first) for part in parts]
+    """Dates of one file: MM-DD-YYYY, unless a first number is above 12, or they can be read in one way only."""
+    numbers = [re.fullmatch(r"(\d{1,2})\D(\d{1,2})\D(\d{4})", word.strip(), re.ASCII) for word in words]
+    day_first = any(found and int(found[1]) > 12 for found in numbers)
+    return [_person.day(word) or (_date(found, day_first) if found else None) for word, found in zip(words, numbers)]
 
 
-def _date(part: list[str], day_first: bool) -> date | None:
-    if len(part) != 3 or any(len(p) > 12 for p in part):
-        return None
-    if len(part[0]) == 4:  # YYYY-MM-DD
-        year, month, day = part
-    elif part[1].isdigit():
-        (day, month) = part[:2] if day_first else part[1::-1]
-        year = part[2]
-    else:  # 02-MAR-1950
-        day, name, year = part
-        known = name.lower()[:3]
-        month = str(MONTHS.index(known) + 1 if known in MONTHS else OTHER_MONTHS.get(known, 0))
-    try:
-        return date(int(year), int(month), int(day)) if len(year) == 4 else None
-    except ValueError:
-        return None
+def _date(found: re.Match, day_first: bool) -> date | None:
+    month, day = (found[2], found[1]) if day_first else (found[1], found[2])
+    return _person.day_of(found[3], month, day)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 import zipfile
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -29,12 +28,12 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if head.startswith(b"PK\x03\x04") and b".npy" in head else 0
 
 
-def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
-    return _arrays.count(_open(Path(path)), path, given)
+def count(path: Path, given: Given) -> int:
+    return _arrays.count(_open(path), path, given)
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    return _arrays.record(_open(path), path, given.with_rhythm_only(path))
+def read(path: Path, given: Given) -> Record:
+    return _arrays.record(_open(path), path, given)
 
 
 def _open(path: Path) -> dict:
@@ -69,12 +68,11 @@ class Member:
     dtype: np.dtype
 
     def __getitem__(self, key) -> np.ndarray:
-        return _unpacked(self.path, self.name, self.path.stat().st_mtime_ns)[key]
+        return _unpacked(self.path, self.name)[key]
 
 
-@lru_cache(maxsize=1)
-def _unpacked(path: Path, name: str, _: int) -> np.ndarray:
-    """The last one is kept: the records of a stack are read one after the other."""
+@_arrays.of_last_file
+def _unpacked(path: Path, name: str) -> np.ndarray:
     with zipfile.ZipFile(path) as archive, archive.open(name) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 

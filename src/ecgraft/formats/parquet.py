@@ -11,8 +11,8 @@ column did). What columns and pages claim is looked at before, by hand.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,23 +33,20 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if head.startswith((b"PAR1", b"PARE")) else 0
 
 
-def count(path: Path, given: Given = Given()) -> int:  # noqa: B008
-    rows = _rows(Path(path), Path(path).stat().st_mtime_ns)
+def count(path: Path, given: Given) -> int:
+    rows = _rows(path)
     return rows.file.metadata.num_rows if rows.signals else 1
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
-    path, given = Path(path), given.with_rhythm_only(path)
-    rows = _rows(path, path.stat().st_mtime_ns)
+def read(path: Path, given: Given) -> Record:
+    rows = _rows(path)
     if not rows.signals:
         _arrays.chosen(None, given, path)
         return _table(rows, path, given)
     total = rows.file.metadata.num_rows
     if not total:
         raise InputError(f"{path}: no records in it")
-    index = _arrays.chosen(total, given, path, ", one in each row")
-    record = _arrays.record(_row(rows, index), path, replace(given, index=None))
-    return record if total == 1 else record.but(id=f"{path.stem}-{index}")
+    return _arrays.one_of(total, partial(_row, rows), path, given, ", one in each row")
 
 
 @dataclass
@@ -80,9 +77,9 @@ class Rows:
         return batch
 
 
-@lru_cache(maxsize=1)
-def _rows(path: Path, _: int) -> Rows:
-    """The last file is kept open: the records of a file are read one after the other."""
+@_arrays.of_last_file
+def _rows(path: Path) -> Rows:
+    """The open file."""
     try:
         import pyarrow.parquet
     except ImportError as error:

@@ -15,12 +15,14 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..record import LEADS, InputError, Record
-from . import Given, _export, check_size, resolution, told
-from ._channels import NOT_ECG, unique
+from ..signal.leads import LIMB
+from . import Given, _digital, _said, check_size, resolution, told
+from ._channels import MOST, NOT_ECG, unique
+from ._given import NO_MEDIAN
 from ._philips import about, xli
-from ._xml import number, parse, root, text
+from ._xml import is_root, number, parse, root, text, to_number
 
-TITLE = "Philips ECG XML"
+TITLE, ROOT = "Philips ECG XML", "restingecgdata"
 MEDIAN = True
 KINDS = ("SierraECG", "PhilipsECG")
 WORD = {"": "<i2", "8": "i1", "16": "<i2", "32": "<i4"}  # bits of a stored sample -> type
@@ -29,12 +31,12 @@ PULSE = (950, 1050)  # uV
 
 
 def claims(path: Path, head: bytes) -> int:
-    return 2 if root(head)[0] == "restingecgdata" else 0
+    return 2 if is_root(root(head)[0], ROOT) else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     """The rhythm, or the representative beats with given.median. InputError for another version or compression."""
-    tree = parse(path)
+    tree = parse(path, ROOT)
     _check(tree, path)
     beats = tree.find("waveforms/repbeats")
     names, rows, rate, step, extra = _median(tree, beats, path) if given.median else _rhythm(tree, path, given)
@@ -42,7 +44,7 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
     if not kept:
         raise InputError(f"{path}: no ECG among its channels ({', '.join(names)})")
     extra["skipped"] += [names[i] for i in range(len(names)) if i not in kept]
-    signal = _export.millivolt([rows[i] for i in kept], [step] * len(kept), "uV", path)
+    signal = _digital.millivolt([rows[i] for i in kept], [step] * len(kept), "uV", path)
     leads = _named([names[i] for i in kept], signal, extra)
     person, derived = about.person(tree, given)
     extra["derived"] += derived
@@ -55,8 +57,6 @@ def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
 
 
 def _check(tree: Element, path: Path) -> None:
-    if tree.tag != "restingecgdata":
-        raise InputError(f"{path}: not a Philips ECG (it begins with {tree.tag[:40]})")
     kind, version = text(tree, "documentinfo/documenttype"), text(tree, "documentinfo/documentversion")
     if kind not in KINDS:
         raise InputError(f"{path}: document type {kind[:40]!r}; only {' and '.join(KINDS)} are read")
@@ -75,19 +75,17 @@ def _rhythm(tree: Element, path: Path, given: Given):
         raise InputError(f"{path}: {why}; export it with waveforms (parsedwaveforms)")
     rate = _setting(tree, wave, "samplespersecond", "samplingrate") or given.hz(path)
     step = _setting(tree, wave, "resolution", "resolution", "signalresolution")
-    step = _export.step(step or given.scale(path) * 1000, str(path))
+    step = _digital.step(step or given.scale(path) * 1000, path)
     milliseconds = _number(wave.get("durationperchannel"))
     length = round(milliseconds * rate / 1000) if milliseconds else None
     check_size(length or 0, path)
     extra = {"assumed": [], "derived": [], "skipped": []}
     names = _names(tree, wave, path, given)
-    if len(names) > _export.MOST:
-        raise InputError(f"{path}: {len(names)} leads; at most {_export.MOST} are read")
+    if len(names) > MOST:
+        raise InputError(f"{path}: {len(names)} leads; at most {MOST} are read")
     packed = _compression(wave)
     rows = _xli_rows(wave, names, extra, path) if packed else _plain_rows(wave, names, length, path)
-    for name, row in zip(names, rows):
-        if len(row) < (length or 1):
-            raise InputError(f"{path}: lead {name} is cut short, {len(row)} of {length} samples; export it again")
+    rows = [_digital.complete(row, length or 0, f"{path}: lead {name}") for name, row in zip(names, rows)]
     rows = [row[: length or min(map(len, rows))] for row in rows]
     rows = _limbs(rows, names, extra) if packed else rows
     offset = int(_setting(tree, wave, "signaloffset", "signaloffset") or 0)
@@ -103,9 +101,7 @@ def _setting(tree: Element, wave: Element, attribute: str, *elements: str) -> fl
 
 
 def _number(said: str | None) -> float | None:
-    element = Element("x")
-    element.text = said
-    return number(element)
+    return to_number(said or "")
 
 
 def _names(tree: Element, wave: Element, path: Path, given: Given) -> list[str]:
@@ -119,7 +115,7 @@ def _names(tree: Element, wave: Element, path: Path, given: Given) -> list[str]:
     kinds = [text(signal, name) for name in ("acquisitiontype", "leadset")]
     if any(kind in STANDARD for kind in kinds):
         return list(LEADS[: max(count, 1)])
-    return list(given.names(min(max(count, 1), _export.MOST), path))
+    return list(given.names(min(max(count, 1), MOST), path))
 
 
 def _compression(wave: Element) -> str:
@@ -133,7 +129,7 @@ def _xli_rows(wave: Element, names: list[str], extra: dict, path: Path) -> list[
     method, first = _compression(wave), names[:6]
     if method.upper() != "XLI":
         raise InputError(f"{path}: compressed by {method[:40]!r}; only XLI is known. Export it without compression")
-    if set(names) & set(xli.LIMBS[2:]) and first != list(xli.LIMBS[: len(first)]):
+    if set(names) & set(xli.RESIDUAL) and first != list(LEADS[: len(first)]):
         raise InputError(f"{path}: its leads begin with {', '.join(first)[:80]}; XLI is only known for I, II, III ...")
     rows, count = xli.channels(_bytes(wave, wave.get("dataencoding", ""), path), len(names), str(path))
     if len(rows) < len(names):
@@ -145,8 +141,8 @@ def _xli_rows(wave: Element, names: list[str], extra: dict, path: Path) -> list[
 
 def _limbs(rows: list[np.ndarray], names: list[str], extra: dict) -> list[np.ndarray]:
     """Leads from channels of XLI, of which III, aVR, aVL and aVF (where they are) hold residuals."""
-    first = [name for name in names[:6] if name in xli.LIMBS]
-    if not set(first) & set(xli.LIMBS[2:]):
+    first = [name for name in names[:6] if name in LIMB]
+    if not set(first) & set(xli.RESIDUAL):
         return rows
     extra["derived"].append(f"{', '.join(first[2:])} from I, II and what is stored of them (halves towards zero)")
     return [*xli.limbs(rows[: len(first)], first), *rows[len(first) :]]
@@ -156,7 +152,7 @@ def _plain_rows(wave: Element, names: list[str], length: int | None, path: Path)
     """Lead after lead, as text or as binary words, lower byte first."""
     encoding = wave.get("dataencoding", "")
     if encoding.lower() == "plain":
-        values = _export.samples(text(wave), str(path))
+        values = _digital.numbers(text(wave), str(path))
     else:
         bits = (wave.get("bitspersample") or wave.get("nbitspersample") or "").strip()
         values = _words(_bytes(wave, encoding, path), bits, wave.get("signalsigned", ""), path)
@@ -203,23 +199,21 @@ def _median(tree: Element, beats: Element | None, path: Path):
     """As `_rhythm`, of the representative beats."""
     items = [] if beats is None else beats.findall("repbeat")
     if not items:
-        raise InputError(f"{path}: there is no median beat in it; read it without median (--median)")
+        raise InputError(f"{path}: {NO_MEDIAN}")
     if _compression(beats):
         raise InputError(f"{path}: its representative beats are compressed by {_compression(beats)[:40]!r}, not known")
     rate, step, assumed = _beat_settings(tree, beats)
-    _export.step(step, f"{path}, representative beats")
+    _digital.step(step, f"{path}, representative beats")
     names, rows = [], []
-    for item in items[: _export.MOST + 1]:
+    for item in items[: MOST + 1]:
         name, wave = item.get("leadname", ""), item.find("waveform")
         wave = item if wave is None else wave
         encoding = beats.get("dataencoding", "")
         plain = encoding.lower() == "plain"
         where = f"{path}, representative beat of {name[:20]}"
-        row = _export.samples(text(wave), where) if plain else _words(_bytes(wave, encoding, where), "16", "", path)
+        row = _digital.numbers(text(wave), where) if plain else _words(_bytes(wave, encoding, where), "16", "", path)
         length = round((_number(wave.get("duration")) or 0) * rate / 1000)
-        if len(row) < max(length, 1):
-            raise InputError(f"{where} is cut short, {len(row)} of {length} samples; export it again")
-        names, rows = [*names, name], [*rows, row[: length or None]]
+        names, rows = [*names, name], [*rows, _digital.complete(row, length, where)[: length or None]]
     return names, rows, rate, step, {"assumed": assumed, "derived": [], "skipped": ["the rhythm"]}
 
 
@@ -242,7 +236,7 @@ def _median_there(tree: Element, beats: Element | None) -> str:
         return ""
     wave = items[0].find("waveform")
     duration = _number((items[0] if wave is None else wave).get("duration"))
-    return f"{round((duration or 0) * rate / 1000)} samples at {rate:g} Hz, {len(items)} leads"
+    return _said.extent(round((duration or 0) * rate / 1000), rate, len(items))
 
 
 def _named(names: list[str], signal: np.ndarray, extra: dict) -> tuple[str, ...]:

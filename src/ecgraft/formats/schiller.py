@@ -13,11 +13,12 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ..record import LEADS, MILLIVOLT, QRS, InputError, Record, lead_name, waves_array
-from . import Given, _export, _said, resolution, told
-from ._channels import is_ecg, unique
-from ._xml import number, parse, root, text
+from . import Given, _digital, _person, _said, resolution, told
+from ._channels import MOST, is_ecg, unique
+from ._given import NO_MEDIAN
+from ._xml import is_root, number, parse, root, text
 
-TITLE = "Schiller XML"
+TITLE, ROOT = "Schiller XML", "SchillerEDI"
 MEDIAN = True
 AVERAGE, RHYTHM = ("AVERAGE", "MEDIAN"), ("RHYTHM",)  # words in the type of a block
 NEVER = "19700101"  # the date of a recording whose date was taken out
@@ -36,29 +37,23 @@ MEASURED = {
 
 
 def claims(path: Path, head: bytes) -> int:
-    return 2 if _mine(root(head)[0]) else 0
+    return 2 if is_root(root(head)[0], ROOT) else 0
 
 
-def _mine(tag: str) -> bool:
-    return tag.rpartition(".")[2] == "SchillerEDI"
-
-
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     """The rhythm with the most leads, of these the longest; with given.median the averaged beats."""
-    tree = parse(path)
-    if not _mine(tree.tag):
-        raise InputError(f"{path}: not a Schiller ECG (it begins with {tree.tag[:40]})")
+    tree = parse(path, ROOT)
     block, others, extra = _choose(tree, given, path)
     names, rows, skipped = _channels(block, path)
     unit, step = _scale(block, given, path)
-    signal = _export.millivolt(rows, [step] * len(rows), unit, path)
+    signal = _digital.millivolt(rows, [step] * len(rows), unit, path)
     rate = _rate(block, given, path)
-    person, extra["derived"] = _person(tree, given)
+    person, extra["derived"] = _subject(tree, given)
     waves = None if given.median else _waves(tree, rate, signal.shape[1], extra)
     extra |= {"unit": unit, "resolution": resolution([step * MILLIVOLT[unit.lower()]]), "device": _device(tree)}
     extra |= {"filters": _filters(tree), "skipped": [*extra["skipped"], *skipped, *map(_title, others)]}
     values = _values(tree)
-    report = _said.report(_lines(tree), _persons(tree))
+    report = _said.report(_lines(tree), _said.names(_persons(tree)))
     about = {"id": path.stem, "report": report, "values": values, "waves": waves, "extra": told(**extra)}
     return Record(signal, rate, unique(names), **person, **about)
 
@@ -71,7 +66,7 @@ def _choose(tree: Element, given: Given, path: Path) -> tuple[Element, list[Elem
     rhythms = [block for block in rest if any(word in _kind(block) for word in RHYTHM)]
     pool = averages if given.median else rhythms or rest
     if given.median and not averages:
-        raise InputError(f"{path}: there is no median beat in it; read it without median (--median)")
+        raise InputError(f"{path}: {NO_MEDIAN}")
     if not pool:
         raise InputError(f"{path}: there is no rhythm in it; export it with waveforms, or read it with median")
     best = max(pool, key=_size)
@@ -79,8 +74,8 @@ def _choose(tree: Element, given: Given, path: Path) -> tuple[Element, list[Elem
     extra["skipped"] = ["the rhythm"] if given.median else []
     if averages and not given.median:
         beat = max(averages, key=_size)
-        rate = number(beat, "resolution/samplerate/value") or 0
-        extra["median"] = f"{_size(beat)[1]} samples at {rate:g} Hz, {len(beat.findall('channel'))} leads"
+        rate = number(beat, "resolution/samplerate/value")
+        extra["median"] = _said.extent(_size(beat)[1], rate, len(beat.findall("channel")))
     left = [block for block in (averages if given.median else rest) if block is not best]
     return best, left, extra
 
@@ -109,7 +104,7 @@ def _title(block: Element) -> str:
 def _channels(block: Element, path: Path) -> tuple[list[str], list[np.ndarray], list[str]]:
     """Names, digital values, and the channels that are empty or no ECG."""
     names, rows, skipped = [], [], []
-    for channel in block.findall("channel")[: _export.MOST + 1]:
+    for channel in block.findall("channel")[: MOST + 1]:
         name, data = text(channel, "name") or f"channel {len(names) + len(skipped) + 1}", text(channel, "data")
         where = f"{path}, lead {name[:20]}"
         if not data or not is_ecg(name, None):
@@ -118,11 +113,8 @@ def _channels(block: Element, path: Path) -> tuple[list[str], list[np.ndarray], 
         coded = text(channel, "datastype")
         if any(word in coded.upper() for word in ("64", "HEX", "BIN", "ZIP")):
             raise InputError(f"{where}: its samples are {coded[:40]!r}, which is not known; export them as numbers")
-        row, count = _export.samples(data, where), number(channel, "samplecount") or 0
-        if len(row) < max(count, 1):
-            raise InputError(f"{where} is cut short, {len(row)} of {count:.0f} samples; export it again")
         names.append(name)
-        rows.append(row)
+        rows.append(_digital.complete(_digital.numbers(data, where), number(channel, "samplecount") or 0, where))
     if not rows:
         raise InputError(f"{path}: no ECG among its channels ({', '.join(skipped)[:200]})")
     return names, rows, skipped
@@ -132,9 +124,7 @@ def _scale(block: Element, given: Given, path: Path) -> tuple[str, float]:
     """The unit, and how much of it a digital unit is."""
     unit, step = text(block, "resolution/yres/units"), number(block, "resolution/yres/unitperbit")
     step = number(block, "resolution/yres") if step is None else step
-    given.scale(path, unit)
-    known = unit if unit.lower() in MILLIVOLT else given.unit
-    return {"uv": "uV", "mv": "mV", "nv": "nV"}.get(known.lower(), known), _export.step(step, str(path))
+    return _digital.unit_name(unit, given, path), _digital.step(step, path)
 
 
 def _rate(block: Element, given: Given, path: Path) -> float:
@@ -145,13 +135,13 @@ def _rate(block: Element, given: Given, path: Path) -> float:
     return rate if rate and exponent in (None, 1) else given.hz(path)
 
 
-def _person(tree: Element, given: Given) -> tuple[dict, list[str]]:
+def _subject(tree: Element, given: Given) -> tuple[dict, list[str]]:
     data, on = tree.find("patdata"), text(tree, "examdescript/startdatetime/date")
     born = text(data, "birthdate")
-    years = _said.years(_export.day(born), _export.day("" if on == NEVER else on))
+    age, derived = _person.age(None, _person.day(born), _person.day("" if on == NEVER else on))
     name = f"{text(data, 'lastname')} {text(data, 'firstname')}"
-    person = {"patient": given.patient(text(data, "id"), name, born), "sex": _export.sex(text(data, "gender"))}
-    return person | {"age": years}, [] if years is None else ["age from the date of birth"]
+    patient = given.patient(text(data, "id"), name, born)
+    return {"patient": patient, "sex": _person.sex(text(data, "gender")), "age": age}, derived
 
 
 def _values(tree: Element) -> dict[str, float]:
@@ -161,8 +151,8 @@ def _values(tree: Element) -> dict[str, float]:
             said.setdefault(text(name).upper(), number(value))
     values = [(key, said.get(name)) for key, name in MEASURED.items()]
     data = tree.find("patdata")
-    for key, units in (("height", _export.LENGTH), ("weight", _export.MASS)):
-        values.append((key, _export.in_unit(number(data, f"{key}/value"), text(data, f"{key}/unit"), units)))
+    for key, units in (("height", _person.CENTIMETRES), ("weight", _person.KILOGRAMS)):
+        values.append((key, _person.in_unit(number(data, f"{key}/value"), text(data, f"{key}/unit"), units)))
     return _said.possible(values)
 
 
@@ -204,4 +194,4 @@ def _device(tree: Element) -> str:
 def _filters(tree: Element) -> str:
     """Of the data that are stored, not of what is displayed."""
     pairs = {text(f, "name").upper(): text(f, "value") for f in tree.iterfind(".//filters_data/filter")}
-    return _export.filters(pairs.get("HIGHPASS_CUTOFF_FREQ"), pairs.get("LOWPASS_CUTOFF_FREQ"), pairs.get("MAINS"))
+    return _said.filters(pairs.get("HIGHPASS_CUTOFF_FREQ"), pairs.get("LOWPASS_CUTOFF_FREQ"), pairs.get("MAINS"))

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ..record import BEAT, LEADS, InputError, Record
-from ..signal.leads import LIMB
 from . import Given, check_size, resolution, told
+from ._digital import limb_lead
+from ._given import NO_MEDIAN
+from ._said import extent, report
 from ._scp.about import About, about
 from ._scp.bimodal import factor as decimation
 from ._scp.findings import Measured, Statements, measured, statements, waves
@@ -46,9 +48,8 @@ class Waveform:
     notes: dict = field(default_factory=dict)
 
 
-def read(path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     """Raises InputError for a file without a waveform, cut short, or damaged where its samples are."""
-    path = Path(path)
     file = load(path)
     notes = {"assumed": file.assumed, "skipped": file.skipped(), "derived": []}
     named_leads, flags = leads(file.need(3), given)
@@ -57,9 +58,12 @@ def read(path, given: Given = Given()) -> Record:  # noqa: B008
         raise InputError("section 3 has calibration pulses alone, no ECG")
     notes["skipped"] += [f"{lead.name} (calibration)" for lead in named_leads if lead.code in CALIBRATION]
     notes["derived"] += ["aVR from -aVR"] * any(lead.code == MINUS_AVR for lead in named_leads)
-    wave = (_median if given.median else _rhythm)(file, named_leads, rows, flags, notes)
+    if given.median:
+        wave = _median(file, named_leads, rows, notes)
+    else:
+        wave = _rhythm(file, named_leads, rows, flags, notes)
     who = _optional(about, file, 1, notes) or About()
-    notes["derived"] += [who.derived] if who.derived else []
+    notes["derived"] += who.derived
     findings = _findings(file, who, wave, given.median, notes)
     extra = told(unit="nV", resolution=resolution([unit / NANOVOLTS for unit in wave.units]), **notes, **wave.notes)
     return Record(
@@ -112,7 +116,7 @@ def _assemble(kept: list[Lead], samples, first: int, last: int, notes: dict) -> 
         if limbs and lead.name in ("I", "II"):
             two[int(lead.name == "II"), span] = row
     for name in limbs:
-        signal[order.index(name)] = np.array(LIMB[name]) @ two / NANOVOLTS
+        signal[order.index(name)] = limb_lead(name, *two) / NANOVOLTS
     notes["derived"] += [f"{', '.join(limbs)} from I and II, halves not rounded"] if limbs else []
     return _without(signal, order, silent, notes)
 
@@ -128,9 +132,9 @@ def _without(
     return signal if len(heard) == len(names) else signal[heard], tuple(names[i] for i in heard)
 
 
-def _median(file: File, all_leads: list[Lead], rows: list[int], flags: int, notes: dict) -> Waveform:
+def _median(file: File, all_leads: list[Lead], rows: list[int], notes: dict) -> Waveform:
     if not file.get(5):
-        raise InputError("there is no median beat in it (section 5); read it without median (--median)")
+        raise InputError(NO_MEDIAN)
     beat, found = block(file, 5, len(all_leads)).only(rows), places(file.get(4))
     kept = [all_leads[i] for i in rows]
     count = length(beat, found)
@@ -148,7 +152,7 @@ def _reference(file: File, count: int, rows: list[int], found: Places, notes: di
     try:
         beat = block(file, 5, count).only(rows)
         rate = _hertz(beat.interval, {"assumed": []})
-        return f"{length(beat, found)} samples at {rate:g} Hz, {len(rows)} leads", beat.interval
+        return extent(length(beat, found), rate, len(rows)), beat.interval
     except InputError:
         notes["skipped"].append(f"{named(5)}, which is empty or cut short")
         return "", 0
@@ -185,9 +189,9 @@ def _findings(file: File, who: About, wave: Waveform, median: bool, notes: dict)
         codes.labels.clear()
         notes["skipped"].append(f"{named(11)}, which are less confirmed than those in section 8")
     lines = text.lines if text.lines and text.rank >= codes.rank else codes.lines or text.lines
-    report = [line for line in lines if not who.persons & set(re.findall(r"\w{3,}", line.casefold()))]
-    notes["skipped"] += ["statements that name a person"] * (len(report) < len(lines))
-    found = {"values": who.values | values.values, "labels": codes.labels, "report": "\n".join(report) or None}
+    kept = [line for line in lines if not who.persons & set(re.findall(r"\w{3,}", line.casefold()))]
+    notes["skipped"] += ["statements that name a person"] * (len(kept) < len(lines))
+    found = {"values": who.values | values.values, "labels": codes.labels, "report": report(kept)}
     if not median:
         found["beats"] = _beats(wave)
         beats = len(wave.found.beats)

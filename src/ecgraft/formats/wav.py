@@ -20,12 +20,11 @@ import numpy as np
 
 from ..record import InputError, Record
 from . import Given, check_size, resolution, told
-from ._channels import unique
+from ._channels import MOST, unique
 from ._digital import Scale, int24
 
 TITLE = "WAV"
 FASTEST = 4000  # Hz; above it is sound
-MOST = 64  # leads
 CHUNKS = 1000  # that are looked at
 UNKNOWN = (0, 0xFFFFFFFF)  # sizes that say that nobody knows
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -47,7 +46,7 @@ def claims(path: Path, head: bytes) -> int:
     return 2 if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE" else 0
 
 
-def read(path: Path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     order, shape, start, size, assumed = _chunks(path)
     if shape.rate > FASTEST:
         raise InputError(f"{path}: sound of {shape.rate} Hz and no ECG; those have {FASTEST} Hz at most")

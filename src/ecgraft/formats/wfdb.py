@@ -5,7 +5,7 @@ not ECG (pressure, respiration ...) are left out and named in `extra["skipped"]`
 frame rate gives keeps them: the record has the rate of its fastest ECG, slower ones are held. A header may also name
 an EDF file as format 16: a data block of EDF is a frame.
 
-`read` takes what lies beside the header (`_wfdb_beside`) and what its comments say (`_wfdb_comments`); `bare` is for
+`read` takes what lies beside the header (`_wfdb.beside`) and what its comments say (`_wfdb.comments`); `bare` is for
 databases that have annotations and lists of their own, and keeps all comments.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from ..record import InputError, Record
 from . import Given, resolution, told
 from ._channels import GAIN, unique
+from ._person import in_years
 from ._wfdb import beside, comments, signals
 from ._wfdb import write as out
 from ._wfdb.header import Header, looks_like, parse
@@ -23,7 +24,6 @@ from ._wfdb.signals import Found
 
 TITLE = "WFDB"
 ENDINGS = (".hea", ".dat")
-OLDEST = 120  # years
 
 
 def claims(path: Path, head: bytes) -> int:
@@ -56,40 +56,44 @@ def parts(path: Path) -> list[Path]:
     return files + beside.files(header, unique(channel.name for channel in channels))
 
 
-def read(path, given: Given = Given()) -> Record:  # noqa: B008
+def read(path: Path, given: Given) -> Record:
     """The record whose header, signal file or bare name is `path`.
 
     Raises InputError for a header or signal file that is missing, broken or cut short, and where no channel is an ECG.
     """
-    header = parse(_base(Path(path)))
+    header = parse(_base(path))
     found = signals.found(header, given)
     record = _record(header, found)
     said = comments.understand(header.comments, given)
     marks = beside.read(header, record.leads, found.ratio, record.signal.shape[1])
     extra = told(
-        unit=", ".join(dict.fromkeys(lead.channel.unit for lead in found.kept)),
-        resolution=resolution([1 / abs(lead.per_mv) for lead in found.kept]),
+        unit=", ".join(dict.fromkeys(lead.channel.unit for lead in found.every)),
+        resolution=resolution([1 / abs(lead.per_mv) for lead in found.every]),
         assumed=_assumed(found),
         derived=_held(header, found),
         skipped=[*filter(None, [", ".join(found.skipped)]), *said.skipped, *marks.skipped],
         annotations=", ".join(marks.extensions),
         comments="\n".join(said.kept),
     )
-    age = record.age if record.age is None or record.age <= OLDEST else None
-    return record.but(age=age, extra=extra, **said.fields, **marks.fields)
+    return record.but(age=in_years(record.age), extra=extra, **said.fields, **marks.fields)
 
 
-def bare(path, given: Given = Given()) -> Record:  # noqa: B008
+def bare(path) -> Record:
     """The record without annotations and labels, with all comments of its header."""
     header = parse(_base(Path(path)))
-    found = signals.found(header, given)
+    found = signals.found(header, Given())
     skipped, remarks = ", ".join(found.skipped), "\n".join(header.comments)
     return _record(header, found).but(extra=told(skipped=skipped, assumed=_assumed(found), comments=remarks))
 
 
-def write(record: Record, path) -> list[Path]:
+def write(record: Record, path: Path) -> list[Path]:
     """Header, signal file, annotation files. Samples of an A/D converter come back bit by bit, see `_wfdb.write`."""
-    return out.write(record, Path(path))
+    return out.write(record, path)
+
+
+def target(path) -> Path:
+    """The header that `write` makes."""
+    return path.with_name(out.name_of(path) + ".hea")
 
 
 def _base(path: Path) -> Path:
@@ -106,7 +110,7 @@ def _record(header: Header, found: Found) -> Record:
 
 
 def _assumed(found: Found) -> list[str]:
-    plain = [lead.name for lead in found.kept if not lead.channel.gain]
+    plain = dict.fromkeys(lead.name for lead in found.every if not lead.channel.gain)
     return [f"no gain given, {GAIN:g} per mV taken: {', '.join(plain)}"] if plain else []
 
 

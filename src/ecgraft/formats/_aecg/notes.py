@@ -16,7 +16,7 @@ import numpy as np
 
 from ...record import BEAT, QRS, RHYTHM, WAVE, P, T, lead_name
 from .series import Signal
-from .words import SECONDS, moment, quantity
+from .words import SECONDS, code, moment, quantity
 
 BEATS = {  # the end of a MDC_ECG_BEAT_ code -> symbol in WFDB
     "NORMAL": "N",
@@ -126,13 +126,13 @@ def _annotations(sets: Element) -> Iterator[tuple[Element, Element | None]]:
     while stack:
         annotation, beat = stack.pop()
         yield annotation, beat
-        inside = annotation if _code(annotation) == "MDC_ECG_BEAT" else beat
+        inside = annotation if code(annotation) == "MDC_ECG_BEAT" else beat
         stack += [(found, inside) for found in reversed(annotation.findall("component/annotation"))]
 
 
 def _note(annotation: Element, beat: Element | None, by: int, of: int, signal: Signal | None, notes: Notes) -> None:
-    code, value = _code(annotation), annotation.find("value")
-    bare = re.sub(r"^[A-Z0-9]+?_ECG_", "", code.upper()).removesuffix("_GL")
+    value = annotation.find("value")
+    bare = re.sub(r"^[A-Z0-9]+?_ECG_", "", code(annotation).upper()).removesuffix("_GL")
     if value is None:
         return
     said = value.get("code", "").strip()
@@ -154,7 +154,8 @@ def _value(bare: str, annotation: Element, value: Element, rank: tuple[int, int]
     """A number of all leads; what is of one lead is left out."""
     name, formula = VALUES[bare]
     found = quantity(value, UNITS.get(name, MILLISECONDS), bare=1.0)
-    if found and not _leads(annotation):
+    known = found is not None and (found != 0 or name.endswith("axis"))  # no interval lasts 0 ms
+    if known and not _leads(annotation):
         notes.values.setdefault(name, []).append(((*rank, formula), found))
 
 
@@ -244,7 +245,7 @@ def _times(annotation: Element, signal: Signal) -> tuple[int, int, int]:
 def _marks(annotation: Element) -> Iterator[tuple[tuple[float | None, ...], bool]]:
     """Beginning, single time and end of an annotation in s, and whether they are time stamps."""
     for boundary in annotation.findall("support/supportingROI/component/boundary"):
-        kind, value = _code(boundary).upper(), boundary.find("value")
+        kind, value = code(boundary).upper(), boundary.find("value")
         if value is None or not kind.startswith("TIME_"):
             continue
         marks = (value.find("low"), value.find("center") if value.get("value") is None else value, value.find("high"))
@@ -254,10 +255,5 @@ def _marks(annotation: Element) -> Iterator[tuple[tuple[float | None, ...], bool
 
 def _leads(annotation: Element) -> list[str]:
     """The leads that an annotation is restricted to."""
-    codes = [_code(found) for found in annotation.findall("support/supportingROI/component/boundary")]
-    return [lead_name(code.upper().rpartition("_LEAD_")[2]) for code in codes if "_ECG_LEAD_" in code.upper()]
-
-
-def _code(element: Element) -> str:
-    code = element.find("code")
-    return code.get("code", "").strip() if code is not None else ""
+    codes = [code(found).upper() for found in annotation.findall("support/supportingROI/component/boundary")]
+    return [lead_name(said.rpartition("_LEAD_")[2]) for said in codes if "_ECG_LEAD_" in said]

@@ -17,7 +17,7 @@ from ...record import LEADS, InputError, lead_name, to_millivolt
 from .. import Given, check_size
 from .._channels import unique
 from .._said import few
-from .words import NO_UNIT, SECONDS, digits, moment, quantity, whole
+from .words import NO_UNIT, SECONDS, code, digits, moment, quantity, whole
 
 SLOWEST, FASTEST = 20.0, 50_000.0  # Hz: an increment without a unit is in the one that gives an ECG's rate
 MOST, LEADS_AT_MOST = 16, 256  # signals of one name, and of all
@@ -105,12 +105,12 @@ def size(series: Element) -> tuple[int, int]:
 
 def _lead(sequence: Element) -> str | None:
     """The name of a sequence's lead; None for a clock, or what is not an ECG."""
-    code = sequence.find("code")
-    if code is None:
+    of = sequence.find("code")
+    if of is None:
         return None
-    said = re.fullmatch(r"\w*?ECG_LEAD_(\w+)", code.get("code", "").strip(), re.I)
-    name = said[1] if said else code.get("code", "") or code.get("displayName", "")
-    for known in (name, code.get("displayName", "")):
+    said = re.fullmatch(r"\w*?ECG_LEAD_(\w+)", code(sequence), re.I)
+    name = said[1] if said else code(sequence) or of.get("displayName", "")
+    for known in (name, of.get("displayName", "")):
         if lead_name(known) in LEADS:
             return lead_name(known)
     return lead_name(name[:LONGEST]) if said else None
@@ -120,8 +120,7 @@ def _set(sequences: Element, path, given: Given, assumed: list, skipped: list) -
     """The leads of one sequence set; its clock is of all of them."""
     clock, named = None, []
     for sequence in sequences.iter("sequence"):
-        name, code = _lead(sequence), sequence.find("code")
-        said = code.get("code", "")[:80] if code is not None else ""
+        name, said = _lead(sequence), code(sequence)[:80]
         if name:
             named.append((name, sequence.find("value")))
         elif said.startswith("TIME_") or (sequence.find("value/increment") is not None and clock is None):
@@ -140,7 +139,7 @@ def _set(sequences: Element, path, given: Given, assumed: list, skipped: list) -
     return [Lead(name, clock, *found) for name, found in leads if len(found[0])]
 
 
-def _clock(sequence: Element, code: str, path, assumed: list) -> Clock:
+def _clock(sequence: Element, of: str, path, assumed: list) -> Clock:
     """From a start and an increment (GLIST_TS, GLIST_PQ), or from a list of times (SLIST_PQ)."""
     value = sequence.find("value")
     children = {child.tag: child for child in (value if value is not None else ())}
@@ -153,7 +152,7 @@ def _clock(sequence: Element, code: str, path, assumed: list) -> Clock:
         unit = next((u for u in ("s", "ms", "us") if SLOWEST <= 1 / (step * many * SECONDS[u]) <= FASTEST), "s")
         step *= SECONDS[unit]
         assumed.append(f"its clock is in {unit}")
-    dated = code == "TIME_ABSOLUTE" or (code != "TIME_RELATIVE" and value.get("type", "").endswith("_TS"))
+    dated = of == "TIME_ABSOLUTE" or (of != "TIME_RELATIVE" and value.get("type", "").endswith("_TS"))
     start = moment(head) if dated else quantity(head, SECONDS, bare=1.0)
     return Clock(_hz(step * many), (start or 0.0) + first * step, dated and start is not None)
 

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ...record import InputError
+from .._person import day_of
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9, "min": 60.0}
 NO_UNIT = ("", "1")  # in UCUM 1 is the unit of what has none
@@ -18,6 +19,12 @@ DIGIT, BLANK, SIGN, OTHER = 9, 10, 11, 255  # classes of letters in a list of nu
 CLASS = np.full(256, OTHER, np.uint8)
 CLASS[48:58], CLASS[[9, 10, 13, 32]], CLASS[[43, 45]] = np.arange(10), BLANK, SIGN
 REAL = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?|[Nn]a[Nn]", re.ASCII)
+
+
+def code(element: Element | None) -> str:
+    """What an element is of: the code of its `code`."""
+    found = None if element is None else element.find("code")
+    return found.get("code", "").strip() if found is not None else ""
 
 
 def digits(value: Element | None) -> str:
@@ -31,12 +38,17 @@ def moment(element: Element | None) -> float | None:
     said = STAMP.fullmatch(element.get("value", "").strip()) if element is not None else None
     if not said:
         return None
-    year, month, day, hour, minute, second = (int(part or low) for part, low in zip(said.groups(), (1, 1, 1, 0, 0, 0)))
-    try:
-        days = date(year, month, day).toordinal()
-    except ValueError:
+    *ymd, hour, minute, second = (int(part or low) for part, low in zip(said.groups(), (1, 1, 1, 0, 0, 0)))
+    on = day_of(*ymd)
+    if on is None:
         return None
-    return days * 86400 + hour * 3600 + minute * 60 + second + float(f"0.{said[7] or 0}")
+    return on.toordinal() * 86400 + hour * 3600 + minute * 60 + second + float(f"0.{said[7] or 0}")
+
+
+def day(element: Element | None) -> date | None:
+    """The date of a point in time that has year, month and day."""
+    said = STAMP.fullmatch(element.get("value", "").strip()) if element is not None else None
+    return day_of(*said.groups()[:3]) if said and said[3] else None
 
 
 def quantity(element: Element | None, units: dict[str, float], bare: float | None = None) -> float | None:

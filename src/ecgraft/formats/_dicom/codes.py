@@ -25,23 +25,17 @@ MEANING |= {"aVF": "aVF, augmented voltage, foot"}
 UNIT = {"mdc_dim_volt": "V", "mdc_dim_milli_volt": "mV", "mdc_dim_micro_volt": "uV", "mdc_dim_nano_volt": "nV"}
 UNIT |= {"4:4256": "V", "4:4274": "mV", "4:4275": "uV", "4:4276": "nV"}
 
-MEASURE = {  # name: plausible range, factors of units to ours, codes (the one that is written first), their meaning
-    "heart rate": (
-        10,
-        400,
-        {"hz": 60.0},
-        ("2:16770", "8867-4", "5.10.2.5-1"),
-        r"((ventricular )?heart|ventricular) rate",
-    ),
-    "RR": (100, 6000, {}, ("2:16000", "2:16168", "8637-1", "5.10.2.1-3"), r"rr"),
-    "PR": (20, 1000, {}, ("2:15872", "8625-6", "5.13.5-7"), r"p[rq]"),
-    "P duration": (10, 400, {}, ("2:16184", "5.13.5-5"), r"p duration"),
-    "QRS": (20, 500, {}, ("2:16156", "8633-0", "5.13.5-9"), r"qrs"),
-    "QT": (100, 1500, {}, ("2:16160", "8634-8", "5.13.5-11"), r"qt"),
-    "QTc": (100, 1500, {}, ("2:15876", "8636-3", "5.10.2.5-5", "2:15880", "2:15892"), r"qtc( ?[bf].*)?"),
-    "P axis": (-360, 360, {}, ("2:16128", "8626-4", "5.10.3-11"), r"p axis"),
-    "QRS axis": (-360, 360, {}, ("2:16132", "8632-2", "5.10.3-13"), r"(qrs|r) axis"),
-    "T axis": (-360, 360, {}, ("2:16136", "8638-9", "5.10.3-15"), r"t axis"),
+MEASURE = {  # name: factors of units to ours, codes (the one that is written first), their meaning
+    "heart rate": ({"hz": 60.0}, ("2:16770", "8867-4", "5.10.2.5-1"), r"((ventricular )?heart|ventricular) rate"),
+    "RR": ({}, ("2:16000", "2:16168", "8637-1", "5.10.2.1-3"), r"rr"),
+    "PR": ({}, ("2:15872", "8625-6", "5.13.5-7"), r"p[rq]"),
+    "P duration": ({}, ("2:16184", "5.13.5-5"), r"p duration"),
+    "QRS": ({}, ("2:16156", "8633-0", "5.13.5-9"), r"qrs"),
+    "QT": ({}, ("2:16160", "8634-8", "5.13.5-11"), r"qt"),
+    "QTc": ({}, ("2:15876", "8636-3", "5.10.2.5-5", "2:15880", "2:15892"), r"qtc( ?[bf].*)?"),
+    "P axis": ({}, ("2:16128", "8626-4", "5.10.3-11"), r"p axis"),
+    "QRS axis": ({}, ("2:16132", "8632-2", "5.10.3-13"), r"(qrs|r) axis"),
+    "T axis": ({}, ("2:16136", "8638-9", "5.10.3-15"), r"t axis"),
 }
 SECOND = ("2:15880", "2:15892")  # QTc by a named formula, where no QTc without one is there
 TIME = {"s": 1000.0, "us": 1e-3, "µs": 1e-3}
@@ -57,15 +51,8 @@ SPELT = re.compile(r"(p|qrs|t)[ -]?(?:wave )?(onset|offset|peak|begin|start|end)
 ENDS = {"begin": "onset", "start": "onset", "end": "offset"}
 
 # Beats: CID 3335 -> symbol of WFDB annotations.
-SYMBOL = {
-    "10:8192": "?",
-    "10:8208": "N",
-    "10:8224": "?",
-    "10:8240": "?",
-    "10:8256": "S",
-    "10:8272": "A",
-    "10:8288": "J",
-}
+SYMBOL = {"10:8192": "?", "10:8208": "N", "10:8224": "?", "10:8240": "?", "10:8256": "S", "10:8272": "A"}
+SYMBOL |= {"10:8288": "J"}
 SYMBOL |= {"10:8304": "a", "10:8336": "V", "10:8352": "F", "10:8368": "r", "10:8384": "n", "10:8400": "e"}
 SYMBOL |= {"10:8416": "j", "10:8432": "E", "10:8448": "B", "10:8464": "L", "10:8480": "L", "10:8496": "R"}
 SYMBOL |= {"10:8512": "R", "10:8704": "/", "10:8720": "f", "10:8736": "Q", "10:8752": "?"}

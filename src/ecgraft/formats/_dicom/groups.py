@@ -16,6 +16,7 @@ import numpy as np
 from ...record import MILLIVOLT, InputError, lead_name
 from .. import Given, check_size
 from .._channels import is_ecg, unique
+from .._said import extent
 from .codes import DERIVED, LEAD, UNIT, UNSPECIFIED, lead_number, standard
 from .file import SIGN, Item
 
@@ -75,8 +76,7 @@ class Group:
         return self.length / self.rate if self.rate else 0.0
 
     def __str__(self) -> str:
-        rate, count = f" at {self.rate:g} Hz" if self.rate else "", len(self.leads)
-        return f"{self.length} samples{rate}, {count} lead{'s' * (count != 1)}"
+        return extent(self.length, self.rate, len(self.leads))
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def _skew(channel: Channel, group: Group) -> float:
     return channel.skew
 
 
-def signal(found: list[Part], given: Given, path: Path) -> tuple[np.ndarray, dict[str, float], bool]:
-    """(C, T) float32 mV, NaN where nothing was recorded; lead -> mV per step; whether a padding value was ignored."""
+def signal(found: list[Part], given: Given, path: Path) -> tuple[np.ndarray, dict[str, float], list[str]]:
+    """(C, T) float32 mV, NaN where nothing was recorded; lead -> mV per step; what was taken for granted of padding."""
     names = [name for part in found for name in part.leads]
     length = max(part.begins[name] + part.group.length for part in found for name in part.leads)
     check_size(len(names) * length, path)
@@ -179,19 +179,28 @@ def signal(found: list[Part], given: Given, path: Path) -> tuple[np.ndarray, dic
         len({part.begins[n] for part in found for n in part.leads}) == 1 and len({p.group.length for p in found}) == 1
     )
     mv = np.empty((len(names), length), np.float32) if whole else np.full((len(names), length), np.nan, np.float32)
-    steps, ignored = {}, False
+    steps, said = {}, {}
     for part in found:
         raw, padding, table = _raw(part.group)  # (T, channels)
         scales = {n: _scale(part.group.channels[place], given, path) for n, place in part.leads.items()}
         steps |= {name: scale for name, (scale, _) in scales.items()}
-        ignored |= padding == 0 and raw.dtype.kind == "i"
+        unsaid = padding is None or (padding == 0 and raw.dtype.kind == "i")
+        gone = _lowest(raw) if unsaid else None
+        said |= {"padding value 0 taken as signal": 1} if unsaid and padding is not None else {}
+        said |= {"the lowest code, in all channels at once, is no sample": 1} if unsaid and gone.any() else {}
         for name, place in part.leads.items():
             begin = part.begins[name]
             row = mv[names.index(name), begin : begin + part.group.length]
             _convert(raw[:, place], *scales[name], table, row)
-            if padding is not None and not (padding == 0 and raw.dtype.kind == "i"):
-                row[raw[:, place] == padding] = np.nan
-    return mv, steps, ignored
+            row[gone if unsaid else raw[:, place] == padding] = np.nan
+    return mv, steps, list(said)
+
+
+def _lowest(raw: np.ndarray) -> np.ndarray:  # (T, channels) -> (T,) bool
+    """Where all channels have the lowest code: ECG Toolkit writes it for no sample, and names no padding value."""
+    if raw.dtype.kind != "i" or raw.dtype.itemsize < 2:
+        return np.zeros(len(raw), bool)
+    return (raw == np.iinfo(raw.dtype).min).all(axis=1)
 
 
 def _convert(raw: np.ndarray, scale: float, baseline: float, table, row: np.ndarray) -> None:

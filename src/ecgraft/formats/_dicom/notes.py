@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...record import BEAT, WAVES, waves_array
+from .._said import possible
 from .codes import ANGLE, ENDS, MEASURE, NO, PART, POINTS, SECOND, SPELT, SYMBOL, TIME, YES, measure
 from .file import Item
 from .groups import Group, Part
@@ -106,14 +107,13 @@ def _measure(found: Notes, item: Item, code: Code) -> None:
         return
     unit = _code(item, "MeasurementUnitsCodeSequence")
     unit = unit.value.lower() if unit else ""
-    low, high, factors, *_ = MEASURE[name]
+    factors, *_ = MEASURE[name]
     axis = name.endswith("axis")
     if axis and unit in ("ms", "s"):
         found.assumed.add(AXIS)
     factors = factors | ANGLE if axis else factors or TIME
-    value = round(value * factors.get(unit, 1.0), 6)
-    if low <= value <= high:
-        found.values.setdefault(name + " second" * (code.value in SECOND), value)
+    for known in possible([(name, round(value * factors.get(unit, 1.0), 6))]).values():
+        found.values.setdefault(name + " second" * (code.value in SECOND), known)
 
 
 def _finding(found: Notes, name: Code, code: Code | None) -> None:
@@ -161,7 +161,7 @@ def _marks(item: Item, code: Code, where: str) -> list[Mark]:
     return [Mark(kind, p, symbol, group, channel, several, float(at), timed) for p, at in pairs if np.isfinite(at)]
 
 
-def placed(found: Notes, parts: list[Part], groups: list[Group], median: Group | None):
+def waves_and_beats(found: Notes, parts: list[Part], groups: list[Group], median: Group | None):
     """Waves and beats of what is read, None where there are none; and how many marks are another group's."""
     of_median = _median_set(found.marks, median) if median else None
     owned: dict[int, list[Mark]] = {}

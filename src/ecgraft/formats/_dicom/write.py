@@ -204,7 +204,7 @@ def _notes(record: Record) -> list:
     for piece in (line[i : i + PIECE] for line in lines for i in range(0, len(line), PIECE)):
         found.append(Dataset())
         _fill(found[-1], UnformattedTextValue=piece, ReferencedWaveformChannels=[1, 0], AnnotationGroupNumber=0)
-    for name, (_, _, _, codes, _) in MEASURE.items():
+    for name, (_, codes, _) in MEASURE.items():
         value = record.values.get(name)
         if value is not None and math.isfinite(value):
             unit = UNITS[name.rpartition(" ")[2] if name.endswith(("axis", "rate")) else ""]

@@ -4,7 +4,8 @@ By https://www.edfplus.info/specs/edfplus.html a TAL is `+onset[\\x15duration]\\
 first of a data record, without text, is its time. A text may be about one signal: "P wave@@ECG II".
 
 Texts are free, so they may name a person. Kept are those alone that are known words: symbols and rhythms as WFDB has
-them ("V", "(AFIB"), names of rhythms and events. What `ecgraft` wrote itself (`_edf.texts`) is read back whole.
+them ("V", "(AFIB"), names of rhythms and events. What `ecgraft` wrote itself
+(`_edf.annotations_out`) is read back whole.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...record import BEAT, RHYTHM, SPAN, waves_array
+from ...record import BEAT, RHYTHM, SPAN, WAVES, waves_array
 from .._wfdb.annotations_out import BEATS, SYMBOLS
+from .annotations_out import PARTS
 
 TIME = re.compile(rb"([+-]\d{1,12}(?:\.\d{0,12})?)(?:\x15(\d{1,12}(?:\.\d{0,12})?))?\x14")
 RHYTHMS = {"AB", "AFIB", "AFL", "ASYS", "AT", "B", "BI", "BII", "BIII", "HGEA", "IVR", "J", "N", "NOD", "NSR", "P"}
@@ -59,7 +61,6 @@ NAMED = {  # names of rhythms and events that are kept -> as WFDB calls the rhyt
 }
 PEAKS = {"r-wave", "r wave", "r-peak", "r peak", "qrs", "beat", "heartbeat"}  # a beat of no class
 APART = (0.2, 3.0)  # s between heart beats
-WAVE_KINDS = {"P": 1, "QRS": 2, "T": 3}
 WAVE_TEXT = re.compile(r"(P|QRS|T) wave:((?: (?:onset|peak|offset) \d+(?:\.\d+)?,?){1,3})")
 
 
@@ -103,17 +104,18 @@ def understand(marks: list[Mark], begin: float, rate: float, length: int, labels
     ours  whether ecgraft wrote the file: then all texts that it writes are known, the report among them
     """
     marks = sorted(marks, key=lambda mark: mark.onset)
+    ends = [round((mark.onset - begin) * rate) for mark in marks if ours and mark.text == "Recording ends"]
+    end = ends[-1] if ends and 0 < ends[-1] < length else None
+    length = end or length
     beats, used = _beats(marks, ours)
     rhythms, also = _rhythms(marks)
     used |= also
     fields = {"beats": _beat_rows(beats, begin, rate, length), "rhythms": _spans(rhythms, begin, rate, length)}
-    missing, end = [], None
+    missing = []
     if ours:
         fields |= _waves(marks, begin, rate, length, labels)
         fields["report"] = _report(marks)
         missing = _missing(marks, begin, rate, length, labels)
-        ends = [mark.onset for mark in marks if mark.text == "Recording ends"]
-        end = round((ends[-1] - begin) * rate) if ends else None
     rest = [mark.text.lower() for i, mark in enumerate(marks) if i not in used and not (ours and _written(mark.text))]
     events = Counter(text for text in rest if text in NAMED)
     said = ", ".join(f"{text} {count}" for text, count in events.most_common())
@@ -175,7 +177,7 @@ def _spans(rhythms: list[tuple[float, float, str]], begin: float, rate: float, l
 
 
 def _waves(marks: list[Mark], begin: float, rate: float, length: int, labels: list[str]) -> dict:
-    """Waves and the spans in which they are all annotated, as `_edf.texts` writes them."""
+    """Waves and the spans in which they are all annotated, as `_edf.annotations_out` writes them."""
     waves, spans, places = [], [], _places(labels)
     for mark in marks:
         if mark.signal not in places:
@@ -185,7 +187,7 @@ def _waves(marks: list[Mark], begin: float, rate: float, length: int, labels: li
         if said:
             after = dict(part.split() for part in said[2].split(","))
             at = [round((mark.onset + float(after[w]) - begin) * rate) if w in after else -1 for w in PARTS]
-            waves += [(WAVE_KINDS[said[1]], lead, *at)] if min(at) >= -1 and max(at) < length else []
+            waves += [(WAVES.index(said[1]), lead, *at)] if min(at) >= -1 and max(at) < length else []
         elif mark.text == "waves annotated":
             times = mark.onset - begin, mark.onset - begin + (mark.duration or 0)
             spans.append((lead, *(min(max(round(t * rate), 0), length) for t in times)))
@@ -227,6 +229,3 @@ def _written(text: str) -> bool:
     return text in ("no signal", "waves annotated", "Recording ends") or bool(
         WAVE_TEXT.fullmatch(text) or re.match(r"report[:+]( |$)", text)
     )
-
-
-PARTS = ("onset", "peak", "offset")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from ...record import LEADS, MILLIVOLT, InputError, lead_name
-from .. import Given
+from .. import Given, _said
 from .._channels import is_ecg
 from .._digital import Scale
 from .header import Header, Signal, number
@@ -22,7 +22,7 @@ BRAIN = re.compile(  # electrodes of EEG, eyes and muscles; C1 to C6 are also th
 OTHER = re.compile(r"(status|trig|mark|event|batt|dc ?\d|pos|light|spare|imp|sync|clock|snor|mic|flow|thor|abd)", re.I)
 MICRO = re.compile(r"(u|µ|μ|æ|ì|micro|mc|мк)(v|в)(olts?)?\.?", re.I)  # æ and ì are µ of other code pages
 MILLI = re.compile(r"(m|milli|м)(v|в)(olts?)?\.?", re.I)
-CUTS = (("high-pass", r"\b(?:HP|HPF|HIGH-?PASS)"), ("low-pass", r"\b(?:LP|LPF|LOW-?PASS)"), ("notch", r"\b(?:N|NOTCH)"))
+CUTS = (r"\b(?:HP|HPF|HIGH-?PASS)", r"\b(?:LP|LPF|LOW-?PASS)", r"\b(?:N|NOTCH)")
 SHOWN = 12  # signals that a message names
 
 
@@ -91,8 +91,8 @@ def filters(signals: list[Signal]) -> list[str]:
     """Of prefiltering texts ("HP:0.05Hz LP:150Hz N:50Hz"), the numbers alone."""
     found = []
     for said in dict.fromkeys(s.filters for s in signals):
-        cuts = [(kind, re.search(word + r"[\s:=]*(\d+(?:[.,]\d+)?)\s*Hz", said, re.I)) for kind, word in CUTS]
-        found.append(", ".join(f"{kind} {cut[1].replace(',', '.')} Hz" for kind, cut in cuts if cut))
+        cuts = (re.search(word + r"[\s:=]*(\d+(?:[.,]\d+)?)\s*Hz", said, re.I) for word in CUTS)
+        found.append(_said.filters(*(cut[1].replace(",", ".") if cut else None for cut in cuts)))
     return [said for said in dict.fromkeys(found) if said]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree.ElementTree import Element
 
-from .. import Given, _export, _said
+from .. import Given, _person, _said
 from .._xml import number, text
 
 MEASURED = {
@@ -26,13 +26,13 @@ def person(tree: Element, given: Given) -> tuple[dict, list[str]]:
     data = tree.find("patient/generalpatientdata")
     born, on = text(data, "age/dateofbirth"), tree.find("dataacquisition")
     spans = ((number(data, f"age/{unit}s"), unit) for unit in ("year", "month", "week", "day", "hour"))
-    said = next((_said.in_years(value, unit) for value, unit in spans if value is not None), None)
-    counted = _said.years(_export.day(born), _export.day("" if on is None else on.get("date", "")))
+    said = next((_person.in_years(value, unit) for value, unit in spans if value is not None), None)
+    recorded = "" if on is None else on.get("date", "")
+    age, derived = _person.age(said, _person.day(born), _person.day(recorded))
     name = " ".join(text(data, f"name/{part}name") for part in ("last", "first", "middle"))
     identity = text(data, "patientid") or text(data, "MRN") or text(data, "uniquepatientid")
-    person = {"patient": given.patient(identity, name, born), "sex": _export.sex(text(data, "sex"))}
-    person["age"] = counted if said is None else said
-    return person, ["age from the date of birth"] if said is None and counted is not None else []
+    patient = given.patient(identity, name, born)
+    return {"patient": patient, "sex": _person.sex(text(data, "sex")), "age": age}, derived
 
 
 def statements(tree: Element) -> dict:
@@ -43,7 +43,7 @@ def statements(tree: Element) -> dict:
     lines = [f"{left} ({right})" if left and right else left or right for left, right in pairs]
     codes = [text(s, "statementcode") for s in statements]
     labels = {f"philips:{code}": 1 for code in codes if re.fullmatch(r"[\w/+-]{1,20}", code)}
-    report = _said.report([text(found, "severity").strip("- "), *lines], _persons(tree))
+    report = _said.report([text(found, "severity").strip("- "), *lines], _said.names(_persons(tree)))
     return {"report": report, "labels": labels, "values": _values(tree, found)}
 
 
@@ -73,8 +73,8 @@ def _values(tree: Element, found: Element | None) -> dict[str, float]:
     places += [tree.find(p) for p in ("internalmeasurements/crossleadmeasurements", "measurements/globalmeasurements")]
     tries = [(key, number(place, name)) for key, names in MEASURED.items() for place in places for name in names]
     data = tree.find("patient/generalpatientdata")
-    for key, units in (("height", _export.LENGTH), ("weight", _export.MASS)):
-        tries += [(key, _export.in_unit(number(data, f"{key}/{unit}"), unit, units)) for unit in units]
+    for key, units in (("height", _person.CENTIMETRES), ("weight", _person.KILOGRAMS)):
+        tries += [(key, _person.in_unit(number(data, f"{key}/{unit}"), unit, units)) for unit in units]
     return _said.possible(tries)
 
 
@@ -94,4 +94,4 @@ def filters(tree: Element) -> str:
     band = text(signal, "signalbandwidth").split("-")
     high, low = (wave.get(name) or text(signal, name) for name in ("hipass", "lowpass"))
     high, low = (high or band[0], low or band[-1]) if len(band) == 2 else (high, low)
-    return _export.filters(high, low, wave.get("notchfilterfreqs") or text(signal, "notchfilterfreqs"))
+    return _said.filters(high, low, wave.get("notchfilterfreqs") or text(signal, "notchfilterfreqs"))

@@ -18,7 +18,7 @@ HEADER = struct.Struct("<IHh")  # bytes that follow, unknown (1), first bend
 END, WORDS = 1023, 1023  # the code that ends a lead; strings that the table holds
 LONGEST = 2**20  # samples of a lead: 35 minutes at 500 Hz, where resting ECGs have 11 seconds
 BIAS = 64
-LIMBS = ("I", "II", "III", "aVR", "aVL", "aVF")
+RESIDUAL = ("III", "aVR", "aVL", "aVF")  # leads that are stored as what their formula leaves over
 _BYTES = [bytes((i,)) for i in range(256)]
 
 

@@ -7,9 +7,12 @@ import struct
 from dataclasses import dataclass, field
 from datetime import date
 
-YEARS = {1: 1.0, 2: 1 / 12, 3: 7 / 365.25, 4: 1 / 365.25, 5: 1 / 8766}  # unit of an age: years, months, weeks ...
-CENTIMETRES = {1: 1.0, 2: 2.54, 3: 0.1}
-KILOGRAMS = {1: 1.0, 2: 0.001, 3: 0.45359237, 4: 0.45359237 / 16}
+from .. import _person
+from .._said import filters, possible
+
+AGES = {1: "years", 2: "months", 3: "weeks", 4: "days", 5: "hours"}  # codes of units
+HEIGHTS = {1: "cm", 2: "in", 3: "mm"}
+WEIGHTS = {1: "kg", 2: "g", 3: "lb", 4: "oz"}
 CODECS = {0x03: "iso8859_2", 0x0B: "iso8859_4", 0x13: "iso8859_5", 0x1B: "iso8859_6", 0x23: "iso8859_7"}
 CODECS |= {0x2B: "iso8859_8", 0x33: "iso8859_11", 0x3B: "iso8859_15", 0x07: "utf-16-le", 0x0F: "shift_jis"}
 CODECS |= {0x17: "euc_jp", 0x1F: "euc_jp", 0x27: "gb2312", 0x2F: "cp949", 0x37: "utf-8"}
@@ -19,9 +22,6 @@ MAKERS = (
     "Picker-Schwarzer", "et medical devices", "Zwönitz",
 )  # fmt: skip
 PERSONS = (0, 1, 2, 3, 20, 21, 22)  # tags: names and number of the patient, physicians, technician
-RANGES = {"heart rate": (5, 500), "RR": (100, 9000), "PR": (20, 2000), "QRS": (10, 1000), "QT": (50, 3000)}
-RANGES |= {"QTc": (50, 3000), "P duration": (5, 1000), "height": (20, 280), "weight": (0.2, 700)}
-RANGES |= {f"{wave} axis": (-360, 360) for wave in ("P", "QRS", "T")}
 NOBODY = {"unknown", "none", "test", "patient", "anonymous", "name", "doctor"}
 
 
@@ -35,7 +35,7 @@ class About:
     values: dict[str, float] = field(default_factory=dict)
     device: str = ""
     filters: str = ""
-    derived: str = ""
+    derived: tuple[str, ...] = ()
     codec: str = "latin-1"
     persons: frozenset[str] = frozenset()
 
@@ -47,18 +47,17 @@ def about(body: bytes) -> About:
     first = {tag: value for tag, value in reversed(tags)}
     words = {tag: text(first.get(tag, b""), codec) for tag in PERSONS}
     born, recorded = (_date(first.get(tag, b"")) for tag in (5, 25))
-    age, derived = _amount(first.get(4, b""), YEARS), ""
-    if age is None and born and recorded:
-        age, derived = _years(born, recorded), "age from the dates of birth and of the recording"
-    values = {"height": _amount(first.get(6, b""), CENTIMETRES), "weight": _amount(first.get(7, b""), KILOGRAMS)}
+    age, derived = _person.age(_person.in_years(*_amount(first.get(4, b""), AGES)), born, recorded)
+    height = _person.in_unit(*_amount(first.get(6, b""), HEIGHTS), _person.CENTIMETRES)
+    weight = _person.in_unit(*_amount(first.get(7, b""), WEIGHTS), _person.KILOGRAMS)
     return About(
-        age=age if age is not None and 0 <= age <= 120 else None,
+        age=age,
         sex={b"\1": "M", b"\2": "F"}.get(first.get(8, b"")[:1]),
         identity=(words[2], f"{words[0]} {words[1]}".strip(), born.isoformat() if born else ""),
-        values=plausible(values),
+        values=possible([("height", height), ("weight", weight)]),
         device=_device(device, codec),
         filters=_filters(first),
-        derived=derived if age is not None and 0 <= age <= 120 else "",
+        derived=tuple(derived),
         codec=codec,
         persons=frozenset(re.findall(r"\w{3,}", " ".join(words.values()).casefold())) - NOBODY,
     )
@@ -73,11 +72,6 @@ def fields(value: bytes, codec: str) -> list[str]:
     """What zeros divide."""
     parts = value.decode(codec, errors="replace").split("\0")
     return [" ".join("".join(c if c.isprintable() else " " for c in part).split()) for part in parts]
-
-
-def plausible(values: dict[str, float | None]) -> dict[str, float]:
-    """The numbers that are there and can be."""
-    return {key: float(v) for key, v in values.items() if v is not None and RANGES[key][0] <= v <= RANGES[key][1]}
 
 
 def _tags(body: bytes) -> list[tuple[int, bytes]]:
@@ -97,20 +91,13 @@ def _codec(language: int) -> str:
 
 
 def _date(value: bytes) -> date | None:
-    try:
-        return date(*struct.unpack_from("<HBB", value)) if len(value) >= 4 else None
-    except ValueError:
-        return None
+    return _person.day_of(*struct.unpack_from("<HBB", value)) if len(value) >= 4 else None
 
 
-def _years(born: date, then: date) -> float:
-    return float(then.year - born.year - ((then.month, then.day) < (born.month, born.day)))
-
-
-def _amount(value: bytes, units: dict[int, float]) -> float | None:
+def _amount(value: bytes, units: dict[int, str]) -> tuple[float | None, str]:
     """A number and its unit; 0 is not known."""
     number, unit = struct.unpack_from("<HB", value) if len(value) >= 3 else (0, 0)
-    return round(number * units[unit], 4) if number and unit in units else None
+    return number or None, units.get(unit, "not known")
 
 
 def _device(value: bytes, codec: str) -> str:
@@ -125,7 +112,6 @@ def _device(value: bytes, codec: str) -> str:
 
 def _filters(tags: dict[int, bytes]) -> str:
     high, low = (struct.unpack("<H", tags[tag][:2])[0] if len(tags.get(tag, b"")) >= 2 else 0 for tag in (27, 28))
-    bits = tags.get(29, b"")[:1] or b"\0"
-    found = [f"high-pass {high / 100:g} Hz"] * bool(high) + [f"low-pass {low} Hz"] * bool(low)
-    found += [f"notch {rate} Hz" for bit, rate in ((1, 60), (2, 50)) if bits[0] & bit]
-    return ", ".join(found + ["artifact filter"] * bool(bits[0] & 4))
+    bits = (tags.get(29, b"")[:1] or b"\0")[0]
+    notch = " ".join(rate for bit, rate in ((1, "60"), (2, "50")) if bits & bit)
+    return ", ".join(filter(None, [filters(high / 100, low, notch), "artifact filter" * bool(bits & 4)]))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...record import QRS, InputError, P, waves_array
-from .about import fields, plausible
+from .._said import possible
+from .about import fields
 
 MEASURED = np.dtype([(name, "<u2") for name in ("P", "P end", "QRS", "QRS end", "T end")] + [("axes", "<i2", 3)])
 MISSING = 19998  # ms and above: 29999 not computed, 29998 not found, 19999 no such wave
@@ -49,7 +50,7 @@ def measured(body: bytes) -> Measured:
         place += 2 + (found.kinds if found.kinds < MISSING else 0)
         if place + 6 <= len(body):
             values["heart rate"], _, values["QTc"] = struct.unpack_from("<HHH", body, place)
-    found.values = plausible(values)
+    found.values = possible(values.items())
     return found
 
 

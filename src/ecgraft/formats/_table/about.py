@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date
 
 from ...record import MILLIVOLT
-from .. import Given
+from .. import Given, _person
 from .._arrays import AGE, NAMES, PATIENT, RATE, SEX, UNIT
 from .._arrays import key as plain
-from .._said import in_years, possible, report, years
+from .._said import possible, report
 from .columns import TIMES, About
 
 INTERVAL = ("samplinginterval", "sampleinterval", "samplingperiod", "sampleperiod", "sampletime", "interval", "dt")
@@ -40,20 +39,6 @@ VERDICTS = {  # of HKElectrocardiogram.Classification, by what the exports say; 
     "inconclusiveOther": r"inconclus|nicht eindeutig|unklar|non concluant|no concluyente|eenduidig|判定不能|不确定",
 }
 KNOWN = {*RATE, *INTERVAL, *UNIT, *NAMES, *AGE, *SEX, *PATIENT, "gain", "resolution"}
-MONTHS = {  # by their first letters, in some languages
-    **dict.fromkeys(("jan", "ene", "gen"), 1),
-    **dict.fromkeys(("feb", "fév", "fev"), 2),
-    **dict.fromkeys(("mar", "mär", "maa"), 3),
-    **dict.fromkeys(("apr", "avr", "abr"), 4),
-    **dict.fromkeys(("may", "mai", "maj", "mag", "mei"), 5),
-    **dict.fromkeys(("jun", "juin", "giu"), 6),
-    **dict.fromkeys(("jul", "juil", "lug"), 7),
-    **dict.fromkeys(("aug", "aoû", "ago"), 8),
-    **dict.fromkeys(("sep", "set"), 9),
-    **dict.fromkeys(("oct", "okt", "ott", "out"), 10),
-    "nov": 11,
-    **dict.fromkeys(("dec", "dez", "déc", "dic"), 12),
-}
 
 
 def pairs(lines: list[str]) -> list[tuple[str, str]]:
@@ -98,7 +83,7 @@ def of_pairs(said: list[tuple[str, str]], given: Given) -> About:
     names = next((by[n][1] for n in NAMES if n in by and re.search(r"[a-z]", by[n][1], re.I)), None)
     leads = tuple(filter(None, re.split(r"\s*[,;|]\s*|\s+(?=\S)", names))) if names else None
     age = next((re.match(rf"{NUMBER}\s*([a-z]*)", by[n][1], re.I) for n in AGE if n in by), None)
-    sex = next((by[n][1][:1].upper() for n in SEX if n in by), None)
+    sex = next((by[n][1] for n in SEX if n in by), "")
     who = next((by[n][1] for n in PATIENT if n in by), None)
     steps = [step for name, value in said for step in [_step(value)] if re.search("gain|resol|scale|lsb", name, re.I)]
     return About(
@@ -106,8 +91,8 @@ def of_pairs(said: list[tuple[str, str]], given: Given) -> About:
         unit=unit,
         step=next(filter(None, steps), None),
         leads=leads,
-        age=in_years(float(age[1].replace(",", ".")), age[2]) if age else None,
-        sex=sex if sex in ("F", "M") else None,
+        age=_person.in_years(float(age[1].replace(",", ".")), age[2]) if age else None,
+        sex=_person.sex(sex),
         patient=given.patient(who),
     )
 
@@ -151,8 +136,8 @@ def _apple(lines: list[str], given: Given) -> About:
     unit = next(v for v in values[8:] if v.lower() in MILLIVOLT)
     lead = next((m[0] for v in values[8:] if (m := re.search(r"(?<![A-Za-z])(I{1,3}|V[1-6])(?![A-Za-z])", v))), "I")
     code = next((code for code, words in VERDICTS.items() if re.search(words, verdict, re.I)), None)
-    day = _day(born)
-    age = years(day, _day(recorded))
+    day = _person.day(born)
+    age, derived = _person.age(None, day, _person.day(recorded))
     watch = DEVICE.search(device)
     beats = [(re.search(NUMBER, v), r) for v, r in zip(values, rows) if re.search(r"\d\s*(bpm|BPM)", v)]
     return About(
@@ -165,25 +150,5 @@ def _apple(lines: list[str], given: Given) -> About:
         labels={f"apple:{code}": 1} if code else {},
         values=possible([("heart rate", float(m[1].replace(",", "."))) for m, _ in beats if m][:1]),
         device=f"Apple {watch[1]}{watch[2]},{watch[3]}" if watch else "",
-        derived="age from the date of birth" if age is not None else "",
+        derived="; ".join(derived),
     )
-
-
-def _day(text: str) -> date | None:
-    """A day that is written so that it means one: 2002-01-08, 8.1.2002, Jan 8, 2002, 8 janv. 2002, 2002年1月8日."""
-    tries = (
-        (r"(\d{4})[-年./](\d{1,2})[-月./](\d{1,2})", (1, 2, 3)),
-        (r"(\d{1,2})\.\s?(\d{1,2})\.\s?(\d{4})", (3, 2, 1)),
-        (r"([^\W\d]{3,10})\.?\s+(\d{1,2}),?\s+(\d{4})", (3, 1, 2)),
-        (r"(\d{1,2})\.?\s+(?:de\s+)?([^\W\d]{3,10})\.?\s+(?:de\s+)?(\d{4})", (3, 2, 1)),
-    )
-    for pattern, order in tries:
-        match = re.match(pattern, text.strip(), re.I)
-        if match:
-            year, month, day = (match[i].lower() for i in order)
-            number = int(month) if month.isdigit() else MONTHS.get(month[:4], MONTHS.get(month[:3], 0))
-            try:
-                return date(int(year), number, int(day))
-            except ValueError:
-                return None
-    return None

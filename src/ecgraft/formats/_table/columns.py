@@ -16,7 +16,6 @@ from .. import Given, check_size, resolution, told
 from .._arrays import millivolts
 from .._channels import is_ecg, says_nothing, unique
 
-MOST = 64  # leads
 TIME = re.compile(r"'?(.* )?(time|t|elapsed.*|time ?stamp|date.*|zeit|temps|tiempo|seconds?|sec|ms)\b.*", re.I)
 COUNT = re.compile(r"'?(sample|index|idx|n|no|nr|frame|row|unnamed|level_0|__index_level_0__).*", re.I)
 SLOWEST, FASTEST = 20.0, 50_000.0  # Hz; a time column without unit is in the one that gives an ECG's rate

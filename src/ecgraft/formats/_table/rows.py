@@ -7,14 +7,13 @@ unit is not in the file), and Fitbit (waveform samples, of which a scaling facto
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ...record import InputError
 from .. import LARGEST, _arrays
-from .._export import samples
+from .._digital import numbers
 
 LIST = re.compile(r"\[\s*-?\d[\d.]*(?:\s*[,; ]\s*-?[\d.]+(?:[eE][+-]?\d+)?){15}")  # of 16 numbers at least
 FACTOR = "scalingfactor"
@@ -31,17 +30,17 @@ def looks(text: str) -> bool:
 
 
 def count(path: Path) -> int:
-    return len(_frame(path, path.stat().st_mtime_ns))
+    return len(_frame(path))
 
 
 def arrays(path: Path, index: int) -> dict[str, np.ndarray]:
     """What the row of a record says, by the names of the columns."""
-    row = _frame(path, path.stat().st_mtime_ns).iloc[index]
+    row = _frame(path).iloc[index]
     found, where = {}, f"{path}, row {index + 1}"
     for name, cell in row.items():
         cell = str(cell).strip()
         if cell.startswith("["):
-            found[str(name)] = samples(cell.strip("[] "), where)
+            found[str(name)] = numbers(cell.strip("[] "), where)
         elif re.fullmatch(r"-?\d+(\.\d+)?", cell) and len(cell) < 30:
             found[str(name)] = np.array([float(cell)])
         elif cell:
@@ -55,9 +54,8 @@ def arrays(path: Path, index: int) -> dict[str, np.ndarray]:
     return found
 
 
-@lru_cache(maxsize=1)
-def _frame(path: Path, _: int):
-    """The last file is kept: its records are read one after the other."""
+@_arrays.of_last_file
+def _frame(path: Path):
     import pandas
 
     if path.stat().st_size > 8 * LARGEST:

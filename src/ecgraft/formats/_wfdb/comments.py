@@ -11,6 +11,7 @@ import math
 import re
 
 from .. import Given
+from .._said import names, possible, report
 
 ITEM = re.compile(r"<([\w -]{1,40})>[ \t]*+:([^<]*+)")  # <age>: 25  <sex>: M
 LINE = re.compile(r"([A-Za-z][\w ()/.-]{0,60}+):(.*)")  # Dx: 426783006
@@ -27,7 +28,7 @@ KEPT = {"rx", "medication", "medications", "recorder type", "pacemaker", "signal
 PERSON = {"age", "sex", "gender"}  # which Header.person reads
 EMPTY = {"", "unknown", "none", "no", "n/a", "na", "nan", "?", "??"}
 CODE = re.compile(r"[\w.-]{1,40}:\S.{0,200}")
-MEASURES = {"height": (20, 260), "weight": (1, 400)}  # plausible cm and kg
+BODY = ("height", "weight")  # cm, kg
 
 
 def understand(comments: tuple[str, ...], given: Given) -> Said:
@@ -58,7 +59,7 @@ class Said:
         """Itself, complete."""
         number, name, born = (self.identity.get(what, "") for what in ("number", "name", "born"))
         self.fields = {"labels": self.labels, "complete": frozenset(self.complete), "values": self.values}
-        self.fields |= {"report": "\n".join(self.report) or None, "patient": given.patient(number, name, born)}
+        self.fields |= {"report": report(self.report, names([name])), "patient": given.patient(number, name, born)}
         if self.left:
             self.skipped.append(f"{self.left} line{'s' * (self.left > 1)} of comments, which may say who it is")
         return self
@@ -86,7 +87,7 @@ class Said:
             self.labels[text] = int(word == "label")
         elif word == "complete":
             self.complete |= {name for name in text.split() if re.fullmatch(r"[\w.-]{1,40}", name)}
-        elif word in ("value", *MEASURES):
+        elif word in ("value", *BODY):
             self.values |= _value(text if word == "value" else f"{word} = {text}")
         else:
             return False
@@ -125,5 +126,6 @@ def _value(text: str) -> dict[str, float]:
     name, _, number = text.rpartition("=")
     name, found = name.strip(), re.match(r"\s*([-+]?\d{1,20}(?:\.\d{0,20})?(?:e[-+]?\d{1,3})?)\b", number)
     value = float(found[1]) if found else math.nan
-    low, high = MEASURES.get(name, (-math.inf, math.inf))
-    return {name: value} if 0 < len(name) <= 40 and math.isfinite(value) and low <= value <= high else {}
+    if name in BODY:
+        return possible([(name, value)])
+    return {name: value} if 0 < len(name) <= 40 and math.isfinite(value) else {}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...record import InputError
+from .. import _person
 
 LONGEST = 2**23  # bytes of a header (a week in segments of a few seconds)
 LINE = 2000  # letters of a line that is no comment
@@ -92,8 +93,8 @@ class Header:
         if first:
             return {"age": float(first[1]), "sex": first[2]}
         age = re.search(r"\bage>?[ \t]*+:[ \t]*+(\d{1,3}(?:\.\d{1,3})?)\b", text, re.IGNORECASE)
-        sex = re.search(r"\b(?:sex|gender)>?[ \t]*+:[ \t]*+([MF])", text, re.IGNORECASE)
-        return {"age": float(age[1]) if age else None, "sex": sex[1].upper() if sex else None}
+        sex = re.search(r"\b(?:sex|gender)>?[ \t]*+:[ \t]*+([^\W\d_]+)", text, re.IGNORECASE)
+        return {"age": float(age[1]) if age else None, "sex": _person.sex(sex[1]) if sex else None}
 
 
 def parse(path) -> Header:

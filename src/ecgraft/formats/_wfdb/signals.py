@@ -25,6 +25,7 @@ class Found(NamedTuple):
     skipped: list[str]  # names of other signals
     ratio: int  # samples per frame
     signal: np.ndarray  # (C, T) float32 mV
+    every: list[EcgChannel]  # those of `kept`, in each of its segments
 
 
 def found(header: Header, given: Given) -> Found:
@@ -32,7 +33,7 @@ def found(header: Header, given: Given) -> Found:
         return _segments(header, given)
     kept, skipped = choose(header.channels, header.path, given)
     ratio = max(lead.channel.per_frame for lead in kept)
-    return Found(kept, skipped, ratio, _signals(header, kept, ratio))
+    return Found(kept, skipped, ratio, _signals(header, kept, ratio), kept)
 
 
 def _signals(header: Header, kept: Sequence[EcgChannel], ratio: int) -> np.ndarray:
@@ -127,7 +128,8 @@ def _segments(header: Header, given: Given) -> Found:
             if values.shape[1] < frames * ratio:
                 raise InputError(f"{header.path}: segment {name} has fewer than its {frames} samples")
             signal[[rows[lead.name] for lead in own[name]], stop - frames * ratio : stop] = values[:, : frames * ratio]
-    return Found(kept, skipped, ratio, signal)
+    every = [lead for name, frames in header.segments if frames for lead in own.get(name, ())]
+    return Found(kept, skipped, ratio, signal, every or kept)
 
 
 def _segment(header: Header, name: str) -> Header:

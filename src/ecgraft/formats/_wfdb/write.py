@@ -42,8 +42,7 @@ class Coded(NamedTuple):
 
 def write(record: Record, path: Path) -> list[Path]:
     """Returns the paths, the header first; it is written last. Letters that WFDB names may not have become _."""
-    stem = path.stem if path.suffix.lower() in (".hea", ".dat") else path.name
-    name = re.sub(r"[^\w-]+", "_", stem, flags=re.ASCII).strip("_") or "record"
+    name = name_of(path)
     if len(record.leads) > SIGNALS:
         raise InputError(f"{len(record.leads)} leads; a WFDB record has at most {SIGNALS}")
     lines, samples = _signals(record, name)
@@ -58,6 +57,12 @@ def write(record: Record, path: Path) -> list[Path]:
     for place, content in zip(paths, files.values()):
         place.write_bytes(content)
     return [paths[-1], *paths[:-1]]
+
+
+def name_of(path: Path) -> str:
+    """The name of the record that is written to a path: letters that WFDB names may not have became _."""
+    stem = path.stem if path.suffix.lower() in (".hea", ".dat") else path.name
+    return re.sub(r"[^\w-]+", "_", stem, flags=re.ASCII).strip("_") or "record"
 
 
 def _signals(record: Record, name: str) -> tuple[list[str], bytes]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...record import LEADS, InputError, Record
-from . import texts
+from . import annotations_out
 from .header import FIELDS
 
 STEPS = (1000, 500, 250, 200, 100, 50, 25, 20, 10, 5, 4, 2.5, 2, 1.25, 1, 0.5, 0.25, 0.2, 0.1, 0.05, 0.01)  # uV
@@ -65,9 +65,9 @@ def save(record: Record, path: Path, writer: str) -> list[Path]:
     frames = _frames(record.rate, T, C * width)
     labels = _labels(record.leads)
     kept = _kept(record.signal, frames)
-    marks = texts.of_record(record, labels, frames.samples * frames.count)
+    marks = annotations_out.of_record(record, labels, frames.samples * frames.count)
     times = [str(frames.seconds * int(place)) for place in kept]
-    notes = texts.pack(times, marks, width)  # (records, bytes)
+    notes = annotations_out.pack(times, marks, width)  # (records, bytes)
     kind = "C" if len(kept) == frames.count else "D"
     head = _header(record, writer, width, kind, frames, len(kept), notes.shape[1] // width, list(zip(labels, ranges)))
     with open(path, "wb") as file:
