@@ -101,6 +101,14 @@ def test_ecg_file(tmp_path):
     assert row(text, "I ") == "I 0.250 0.500 0.0" and row(text, "V9") == "V9 -1.000 -1.000 0.2"
 
 
+def test_one_record_of_many(tmp_path):
+    np.save(tmp_path / "x.npy", np.stack([np.full((100, 2), 0.5), np.linspace(0, 1, 200).reshape(100, 2)]))
+    given = {"rate": 100, "unit": "mV", "leads": "I,II"}
+    with pytest.raises(InputError, match="2 records"):
+        describe(tmp_path / "x.npy", **given)
+    assert row(shown(tmp_path / "x.npy", index=1, **given), "II ").startswith("II 0.005 1.000")
+
+
 def test_store(tmp_path):
     leads, signal = ("I", "II"), np.zeros((2, 5000), np.float32)
     with StoreWriter(tmp_path / "store") as writer:

@@ -24,6 +24,7 @@ def info(
     rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
     unit: Annotated[str | None, "mV, uV, V or nV, for files that do not say"] = None,
     leads: Annotated[str | None, "lead names separated by commas, or standard, for files that do not say"] = None,
+    index: Annotated[int | None, "which record of a file that holds several, from 0"] = None,
     doubles: Annotated[bool | None, "look for the same ECG twice in stores (default: up to 20,000 records)"] = None,
     to: Annotated[Path | None, "file for all such pairs (.csv)"] = None,
 ) -> None:
@@ -34,7 +35,7 @@ def info(
     For stores: the same ECG or patient twice, whatever the gain, polarity, rate or length, in and across them.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
-    given = {"format": format, "rate": rate, "unit": unit, "leads": leads}
+    given = {"format": format, "rate": rate, "unit": unit, "leads": leads, "index": index}
     show([block for one in paths for block in describe(one, **given)] + _doubled(paths, doubles, to))
 
 

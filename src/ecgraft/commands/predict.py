@@ -48,6 +48,7 @@ def predict(
     rate: Annotated[float | None, "sampling rate in Hz, for files that do not say"] = None,
     unit: Annotated[str | None, "unit, for files that do not say"] = None,
     leads: Annotated[str | None, "lead names separated by commas, for files that do not say"] = None,
+    index: Annotated[int | None, "which record of a file that holds several, from 0"] = None,
 ) -> list[dict]:
     """Reads ECG files of any length and lead set and runs the model's grafts on them.
 
@@ -81,7 +82,7 @@ def predict(
     said: Said = []
     claimed: dict[str, Path] = {}
     for file in files:
-        record = formats.read(file, rate=rate, unit=unit, leads=leads)
+        record = formats.read(file, rate=rate, unit=unit, leads=leads, index=index)
         if begin >= record.seconds:
             raise UsageError(f"--start {begin:g}: {file} lasts {record.seconds:g} s")
         if annotations is not None:
