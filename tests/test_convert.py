@@ -11,6 +11,8 @@ from ecgraft.commands.ingest import ingest
 from ecgraft.record import LEADS, InputError, UsageError
 from made_files import ecg, save
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = (".hea", ".edf", ".bdf", ".csv", ".tsv", ".dcm")
 
 

@@ -9,6 +9,8 @@ from ecgraft.commands.doctor import doctor
 from ecgraft.record import LEADS, InputError
 from made_files import ecg, save
 
+pytestmark = pytest.mark.slow
+
 
 def said(path, **given) -> dict[str, tuple[str, str]]:
     return {one.what: (one.verdict, one.file) for one in doctor(path, progress=False, **given)}

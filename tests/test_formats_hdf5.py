@@ -10,6 +10,8 @@ from ecgraft import formats
 from ecgraft.formats._hdf5.file import opened
 from ecgraft.record import LEADS, InputError
 
+pytestmark = pytest.mark.slow
+
 h5py = pytest.importorskip("h5py")
 VERSIONS = ("earliest", "v108", "v110", "v114", "latest")
 X = np.random.default_rng(4).normal(size=(3, 2, 400)).astype(np.float32)

@@ -19,7 +19,8 @@ from conftest import SHARED_DATA
 from ecgraft import formats
 from ecgraft.record import LEADS, InputError
 
-pytestmark = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the folder of real ECGs (../shared/data) is not here")
+HERE = pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the folder of real ECGs (../shared/data) is not here")
+pytestmark = [pytest.mark.slow, HERE]
 
 TWELVE, LIMBS_LAST = ",".join(LEADS), "I,II,V1,V2,V3,V4,V5,V6,III,aVR,aVL,aVF"
 BITS = "|".join(f"sig {i}, fmt {kind}" for i, kind in enumerate((8, 16, 61, 80, 160, 212, 310, 311, 24, 32)))

@@ -16,6 +16,8 @@ from ecgraft import formats
 from ecgraft.formats import Given, wfdb
 from ecgraft.record import InputError
 
+pytestmark = pytest.mark.slow
+
 LONG = "a" * 1_000_000
 HEADERS = {  # -> what is said of them
     "a long word": (f"r 1 250 10\n{LONG}", "cannot understand the signal line"),

@@ -21,7 +21,8 @@ REFUSED = {
     "3234460_layout": "its signal file ~ is missing",
     "s25047-2704-05-04-10-44n": "no ECG among its 7 signals",
 }
-pytestmark = pytest.mark.skipif(not HEADERS, reason="the folder of real ECGs (../shared/data) is not here")
+HERE = pytest.mark.skipif(not HEADERS, reason="the folder of real ECGs (../shared/data) is not here")
+pytestmark = [pytest.mark.slow, HERE]
 
 
 def expected(path: Path, record) -> np.ndarray:

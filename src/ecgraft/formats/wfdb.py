@@ -87,7 +87,7 @@ def bare(path) -> Record:
 
 
 def write(record: Record, path: Path) -> list[Path]:
-    """Header, signal file, annotation files. Samples of an A/D converter come back bit by bit, see `_wfdb.write`."""
+    """Header, signal file, annotation files. Samples on a grid of steps come back bit by bit, see `_wfdb.write`."""
     return out.write(record, path)
 
 
