@@ -27,7 +27,7 @@ TEXTS = sorted(
     and file.is_file()
     and "egg-info" not in str(file)
 )
-HEAVY = {"torch", "scipy", "pandas", "pydantic", "matplotlib", "wfdb"}
+HEAVY = {"torch", "scipy", "pandas", "pydantic", "matplotlib", "pydicom", "soundfile", "pyarrow"}
 
 
 def name(file: Path) -> str:
