@@ -132,6 +132,10 @@ def test_predict_writes_json_csv_and_html(store, model, tmp_path, capsys):
     assert "<svg" in (tmp_path / "a.html").read_text()
     with pytest.raises(UsageError, match="the ending says the format"):
         ecgraft.predict([file], model=str(model), to=tmp_path / "a.txt")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 .npy")  # one of several: the others have their answers all the same
+    with pytest.raises(InputError, match=r"1 of 2 files have no answer: .*bad\.npz"):
+        ecgraft.predict([tmp_path / "bad.npz", file], model=str(model), to=tmp_path / "b.json")
+    assert json.loads((tmp_path / "b.json").read_text()) == said
 
 
 def test_embeddings_are_the_encoders_pooled_features(store, model, tmp_path):

@@ -76,16 +76,38 @@ def page(store: str, source: Path, lines: list[dict], found: Found, given: dict)
     """What a person should look at before they trust the store."""
     sorts = (READ, REFUSED, OTHER, UNSEEN)
     read, bad, others, unseen = ([one for one in lines if one["status"] == status] for status in sorts)
+    doubtful = [one for one in read if one["doubts"]]
     made = Page(f"Import of {_text(source.resolve().name)}", "what was understood of each file", level="")
+    _facts(made, store, found, given)
+    made.highlight("records read", len(read))
+    made.highlight("records refused", len(bad))
+    made.highlight("look doubtful", len(doubtful))
+    made.highlight("files that are no ECG", len(others))
+    _understood(made, read, found, given)
+    for title, said in (("What was refused", bad), ("What was not looked into", unseen)):
+        if said:
+            made.section(title, *_by_reason([(one["reason"], one["file"]) for one in said]))
+    if doubtful:
+        made.section("What looks doubtful", "Read, but a person should look: a wrong unit or gain shows here first.")
+        made.table(["record", ""], [[one["record"], one["doubts"]] for one in doubtful[:LISTED]], _more(doubtful))
+    if others:
+        endings = Counter(Path(one["file"]).suffix.lower() or "no ending" for one in others)
+        made.section("No ECGs", ", ".join(f"{ending} {count}" for ending, count in endings.most_common(20)))
+    made.section("Every record")
+    rows = [[one["record"], one["format"], _leads(one["leads"]), one["rate"], one["seconds"]] for one in read[:LISTED]]
+    made.table(["record", "format", "leads", "Hz", "s"], rows, _more(read))
+    return made
+
+
+def _facts(made: Page, store: str, found: Found, given: dict) -> None:
     said = {name: value for name, value in given.items() if name not in ("patient_key", "median")}
     made.facts({"store": _text(store), "given": ", ".join(f"{k} {v}" for k, v in said.items()) or "nothing"})
     made.facts({"patients": patients(found, given)})
     made.facts({"beats": "median beats in place of the rhythm" if "median" in given else "the rhythm, no median beats"})
-    made.highlight("records read", len(read))
-    made.highlight("records refused", len(bad))
-    doubtful = [one for one in read if one["doubts"]]
-    made.highlight("look doubtful", len(doubtful))
-    made.highlight("files that are no ECG", len(others))
+
+
+def _understood(made: Page, read: list[dict], found: Found, given: dict) -> None:
+    """The kinds of files, one of each drawn, and what was assumed, computed and left out."""
     groups = Counter(tuple(one[key] for key in KIND) for one in read)
     made.section("What was understood", "Names of files stand on this page as they are: look before you pass it on.")
     made.table(
@@ -98,22 +120,6 @@ def page(store: str, source: Path, lines: list[dict], found: Found, given: dict)
         if counted:
             made.section(title, MEANING[key])
             made.table(["", "records"], counted.most_common(LISTED))
-    if bad:
-        made.section("What was refused")
-        made.text(*_by_reason([(one["reason"], one["file"]) for one in bad]))
-    if unseen:
-        made.section("What was not looked into")
-        made.text(*_by_reason([(one["reason"], one["file"]) for one in unseen]))
-    if doubtful:
-        made.section("What looks doubtful", "Read, but a person should look: a wrong unit or gain shows here first.")
-        made.table(["record", ""], [[one["record"], one["doubts"]] for one in doubtful[:LISTED]], _more(doubtful))
-    if others:
-        endings = Counter(Path(one["file"]).suffix.lower() or "no ending" for one in others)
-        made.section("No ECGs", ", ".join(f"{ending} {count}" for ending, count in endings.most_common(20)))
-    made.section("Every record")
-    rows = [[one["record"], one["format"], _leads(one["leads"]), one["rate"], one["seconds"]] for one in read[:LISTED]]
-    made.table(["record", "format", "leads", "Hz", "s"], rows, _more(read))
-    return made
 
 
 def _draw(made: Page, read: list[dict], groups: Counter, found: Found, given: dict) -> None:

@@ -23,6 +23,7 @@ from ._say import say
 
 DRAWN = (".html", ".png")
 FORMATS = (".json", ".csv", *DRAWN)
+SHOWN = 5  # files without an answer that are named
 SECONDS, MOST = 10.0, 60.0  # of an ECG that are drawn: by default, and at most
 COLUMNS = ("record", "graft", "kind", "what", "lead", "probability", "answer", "onset_ms", "peak_ms", "offset_ms")
 COLUMNS += ("confidence", "value", "unit", "low", "high", "beats", "reason", "verdict", "coverage", "unusual", "score")
@@ -51,6 +52,8 @@ def predict(
     index: Annotated[int | None, "which record of a file that holds several, from 0"] = None,
 ) -> list[dict]:
     """Reads ECG files of any length and lead set and runs the model's grafts on them.
+
+    A file that cannot be read is named at the end (exit status 1); the others have their answers.
 
     Times are seconds in JSON; the columns of CSV name their units: milliseconds for waves, spans and beats.
 
@@ -81,18 +84,30 @@ def predict(
         _annotation_files.check(annotations, kinds)
     said: Said = []
     claimed: dict[str, Path] = {}
-    for file in files:
+    broken: list[str] = []
+
+    def answer(file: Path) -> None:
         record = formats.read(file, rate=rate, unit=unit, leads=leads, index=index)
         if begin >= record.seconds:
             raise UsageError(f"--start {begin:g}: {file} lasts {record.seconds:g} s")
         if annotations is not None:
             _annotation_files.claim(annotations, record, file, claimed, kinds)
-        with formats.naming(file):
-            answers = {_zero_shot.KIND: asked.predict(record)} if asked else {}
-            streamed = [name for name in names if delay is not None and kinds[name] == "peaks"]
-            answers |= {name: as_stream(loaded, name, record, delay) for name in streamed}
-            whole = [name for name in names if name not in streamed]
-            said.append((record, answers | (loaded.predict(record, whole, union=joined or None) if whole else {})))
+        answers = {_zero_shot.KIND: asked.predict(record)} if asked else {}
+        streamed = [name for name in names if delay is not None and kinds[name] == "peaks"]
+        answers |= {name: as_stream(loaded, name, record, delay) for name in streamed}
+        whole = [name for name in names if name not in streamed]
+        said.append((record, answers | (loaded.predict(record, whole, union=joined or None) if whole else {})))
+
+    for file in files:
+        try:
+            with formats.naming(file):
+                answer(file)
+        except UsageError:
+            raise
+        except InputError as error:
+            broken.append(str(error))
+    if broken and not said:
+        raise InputError("; ".join(broken[:SHOWN]))
     rows = [prediction.to_dict() for _, predictions in said for prediction in predictions.values()]
     if to is not None:
         write(to, rows, said, begin, seconds or SECONDS)
@@ -102,6 +117,8 @@ def predict(
     if annotations is not None:
         written = _annotation_files.write(annotations, said)
         say(f"{len(written)} annotation files in {annotations}")
+    if broken:
+        raise InputError(f"{len(broken)} of {len(files)} files have no answer: {'; '.join(broken[:SHOWN])}")
     return rows
 
 
