@@ -295,3 +295,9 @@ def test_matlab_4_text_and_order(tmp_path):
     (tmp_path / "r.mat").write_bytes(data[:-1])
     with pytest.raises(InputError, match="cut short"):
         formats.read(tmp_path / "r.mat", rate=100, leads="I,II")
+
+
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path):
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{" * 500)
+    with pytest.raises(InputError, match="a header of 4294967295 bytes"):
+        formats.read(tmp_path / "x.npy", rate=500, unit="mV")

@@ -6,6 +6,7 @@ and what an NPZ holds without compression, is mapped: one record of many is read
 
 from __future__ import annotations
 
+import io
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from . import Given, _arrays, check_size
 
 TITLE = "NumPy"
 MEMBERS = 1000  # arrays in an NPZ
+HEADER = 2**16  # bytes of an array's header
 SMALL = 2**20  # bytes of a text array (names, units)
 
 
@@ -111,9 +113,13 @@ def _announced(member, where: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in headers:
         raise InputError(f"{where}: NPY version {version}; save it again as plain numbers")
+    length = member.read(2 * version[0])
+    size = int.from_bytes(length, "little")
+    if size > HEADER:
+        raise InputError(f"{where}: a header of {size} bytes; save it again as plain numbers")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that Python 2 wrote it
-        shape, fortran, dtype = headers[version](member)
+        shape, fortran, dtype = headers[version](io.BytesIO(length + member.read(size)))
     if dtype.hasobject:
         raise InputError(f"{where}: holds pickled Python objects, which are never read; save plain numbers")
     if any(n < 0 for n in shape):
