@@ -323,6 +323,7 @@ ADAPT_WRITES = {"cache": (Shards, "append", 3), "checkpoint": (pathlib.Path, "wr
 ADAPT_WRITES |= {"encoder": (pathlib.Path, "write_bytes", 1), "graft": (pathlib.Path, "write_bytes", 2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", ADAPT_WRITES)
 def test_a_full_disk_in_adapt(capsys, tmp_path, folder, store, model, write, monkeypatch):
     to, own = tmp_path / "m", shutil.copytree(store, tmp_path / "s", ignore=shutil.ignore_patterns("cache"))

@@ -185,6 +185,7 @@ def test_failures_are_explained(capsys, monkeypatch, error, status, said):
     assert got == status and said in printed and len(printed.splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no pipes of this kind")
 @pytest.mark.parametrize("lines", [1, 100_000])
 def test_output_that_nobody_reads_any_more_is_no_defect(lines):

@@ -22,6 +22,8 @@ from made_extend import SMALL, WORDS, begin, extend, file, free
 from test_cli import run
 from test_grafts import content
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -25,6 +25,8 @@ from made_extend import QUICK, SMALL, WORDS, begin, extend, file, free
 from test_cli import run
 from test_grafts import content
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -109,6 +109,7 @@ def test_a_second_import_adds_nothing(tmp_path, capsys, monkeypatch):
     assert "5 of them were in it already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "SMALLEST", 3)
     source = folder(tmp_path / "clinic", 40)
@@ -116,6 +117,7 @@ def test_any_number_of_workers_gives_the_same(tmp_path, monkeypatch):
     assert len(prints) == 1
 
 
+@pytest.mark.slow
 def test_spawned_workers(tmp_path, monkeypatch):
     """As on macOS and Windows, and beside torch."""
     from ecgraft.store import parallel

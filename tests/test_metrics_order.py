@@ -56,6 +56,7 @@ def loop_fmax(y, score, weights, limits):
     return best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coarse", [False, True])
 def test_fmax_is_that_of_a_loop(coarse):
     y, score, weights = made(coarse)

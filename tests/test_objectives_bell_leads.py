@@ -179,6 +179,7 @@ def test_what_is_logged():
     assert {*plain, "rank", "uniformity"} <= objective(made_batch(EVERY - 1)).keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg", "resnet18"])
 def test_resumes_to_the_same_weights(name, tmp_path):
     check_resume(tmp_path, name=name)

@@ -28,6 +28,7 @@ def test_store_holds_the_simulated_records(tmp_path):
         assert np.array_equal(kept.beats, told.beats) and np.array_equal(kept.rhythms, told.rhythms)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_store(tmp_path, monkeypatch):
     begun = []
 

@@ -123,6 +123,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, cache, records, monkeypatch):
     assert left == {".lock", "cache.json", "offsets.npy", "peaks.npy", "beats.npy", "records.npy"}
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same(tmp_path, cache, records, monkeypatch):
     whole = beats.store_beats(cache)
     monkeypatch.setattr(beats, "CHUNK", 6)

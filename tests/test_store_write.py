@@ -133,6 +133,7 @@ def run(path: Path, limit: str = "", act: str = "pass") -> subprocess.Popen:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no kill -9")
 def test_killed_and_repeated(tmp_path):
     child = run(tmp_path / "s", act="import time; time.sleep(60)")
@@ -145,6 +146,7 @@ def test_killed_and_repeated(tmp_path):
     assert Store(tmp_path / "s").fingerprint == write(tmp_path / "t", *(plain(i) for i in range(40))).fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files")
 def test_a_file_that_may_not_grow(tmp_path):
     """The system itself refuses to write, in the middle of a record."""
@@ -249,6 +251,7 @@ def test_the_last_patient_is_not_removed(tmp_path):
     assert len(Store(tmp_path / "s")) == 2 and not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_many_records_open_few_files(tmp_path, monkeypatch):
     """Hundreds of chunks are joined with the number of open files that every system allows."""
     resource = pytest.importorskip("resource")

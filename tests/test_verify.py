@@ -26,6 +26,8 @@ from ecgraft.signal.recipe import Recipe
 from ecgraft.tasks import Task
 from ecgraft.training.loop import CHECKPOINT
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"leads": ("I", "II"), "stem": 4, "stem_kernel": 3, "widths": (4, 4, 4, 6), "kernels": (3, 3, 3, 3)}
 RECIPE = Recipe(leads=("I", "II"), seconds=2.0)
 CODES = {"red": ("own:red",), "green": ("own:green",)}
@@ -391,9 +393,7 @@ def test_no_command_takes_features_of_a_blank_encoder(tmp_path, capsys):
         status, said = run(capsys, *words, "--model", folder)
         assert status == 2 and "has no weights of its own" in said, words
     protocol = tmp_path / "p.yaml"
-    table = "{database: ptb_xl, task: superclass}"
-    protocol.write_text(
-        f"name: p\nversion: 1\nreference: r\ntables:\n  t: {table}\nrows:\n  r: {{model: '{folder}'}}\n"
-    )
+    tables = "tables: {t: {database: ptb_xl, task: superclass}}"
+    protocol.write_text(f"name: p\nversion: 1\nreference: r\n{tables}\nrows:\n  r: {{model: '{folder}'}}\n")
     status, said = run(capsys, "bench", protocol, "--to", tmp_path / "b", "--no-progress")
     assert status == 2 and "has no weights of its own" in said
