@@ -3,7 +3,8 @@
 Small valid files of each format (`made_NAME.variants`) are mutated: bits, cuts, blocks, numbers, lengths, XML entities,
 nesting, names of other files. Each is read in a child process that may open no file outside of its folder, no socket
 and no program, has 1 GiB more memory than it starts with, and 10 s for a file (of 1 MB at most). Only a Record or
-an InputError may come out. Case N of a seed is always the same: --only NAME:N reads it once more and keeps it.
+an InputError may come out. What a C library opens by itself is not seen. Case N of a seed is always the same:
+--only NAME:N reads it once more and keeps it.
 """
 
 from __future__ import annotations

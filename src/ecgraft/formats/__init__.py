@@ -175,11 +175,6 @@ def count(path, format: str | None = None, **given) -> int:
         return module.count(path, options) if hasattr(module, "count") else 1
 
 
-def hidden(path: Path) -> bool:
-    """Whether a file is hidden, or in a folder that is."""
-    return any(part.startswith(".") for part in path.parts)
-
-
 def detect(path):
     """The module of the format that is surest of the file, None where none is."""
     path = Path(path)
